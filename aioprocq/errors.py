@@ -1,0 +1,134 @@
+"""The exceptions of aioprocq, all of them under `AioprocqError`.
+
+Each is also the exception that the standard library raises in the same place, so code
+that was written for `asyncio.Queue` or `multiprocessing.Queue` catches it as it stands.
+
+Raised with no argument, an exception carries its class's own message; every message
+says what to do next. All of them survive pickling, with their notes.
+"""
+
+import asyncio
+import queue
+import sys
+from typing import ClassVar
+
+__all__ = [
+    "AioprocqError",
+    "CannotTravel",
+    "LoopMismatch",
+    "OwnerLost",
+    "ProtocolError",
+    "QueueClosed",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
+]
+
+if sys.version_info >= (3, 13):
+
+    class _StandardShutDown(asyncio.QueueShutDown, queue.ShutDown):
+        pass
+
+else:
+
+    class _StandardShutDown(Exception):
+        pass
+
+
+class AioprocqError(Exception):
+    """The base of every exception that aioprocq defines."""
+
+    _message: ClassVar[str] = "an operation of aioprocq failed; see its cause"
+
+    # The message is looked up here rather than stored by an __init__: `args` stays what
+    # the caller gave, which is what pickle rebuilds an exception from.
+    def __str__(self) -> str:
+        return super().__str__() if self.args else self._message
+
+
+class QueueEmpty(AioprocqError, asyncio.QueueEmpty, queue.Empty):
+    """No item was there: at once for a `get_nowait`, in time for a `get`.
+
+    Nothing was taken from the queue.
+    """
+
+    _message = "the queue is empty: await get(), or allow a longer timeout"
+
+
+class QueueFull(AioprocqError, asyncio.QueueFull, queue.Full):
+    """There was no room: at once for a `put_nowait`, in time for a `put`.
+
+    The item was not put.
+    """
+
+    _message = "the queue is full: await put(), or allow a longer timeout"
+
+
+class QueueShutDown(AioprocqError, _StandardShutDown):
+    """The queue was shut down.
+
+    A `put` raises it from that moment on, and its item was not put. A `get` raises it
+    once the queue holds nothing more. From Python 3.13 on it is also
+    `asyncio.QueueShutDown` and `queue.ShutDown`.
+    """
+
+    _message = (
+        "the queue has been shut down: stop putting, and leave the loop that gets"
+    )
+
+
+class OwnerLost(AioprocqError, ConnectionError):
+    """The process that owns the queue is gone, or no longer listens.
+
+    Every blocked call and every later one raises it, in every other process. What the
+    queue held is gone with its owner.
+    """
+
+    _message = (
+        "the process that owns the queue is gone: end this worker, or have the new "
+        "owner hand over a new queue"
+    )
+
+
+class QueueClosed(AioprocqError, ValueError):
+    """The handle was used after its `close()`, in this process."""
+
+    _message = (
+        "the queue is closed in this process: close it later, or use a handle that is "
+        "still open"
+    )
+
+
+class LoopMismatch(AioprocqError, RuntimeError):
+    """The call does not belong on this thread or on this event loop.
+
+    Either a coroutine was awaited on another loop than the one the queue is bound to,
+    or a call that may block was made on the thread of a running loop.
+    """
+
+    _message = (
+        "the queue is bound to another event loop: use it on the loop that used it "
+        "first; on a loop's thread await the coroutine instead of the blocking call"
+    )
+
+
+class CannotTravel(AioprocqError, RuntimeError):
+    """A queue was pickled where its descriptors cannot go along."""
+
+    _message = (
+        "a queue cannot be pickled here: hand it over as an argument of the process "
+        "that is to use it, or put it into another aioprocq queue"
+    )
+
+
+class ProtocolError(AioprocqError):
+    """A message was not of the protocol: corrupt, oversized, or of an unknown kind.
+
+    The connection it came on is closed and its process counts as dead; the queue and
+    everyone else carry on.
+    """
+
+    _message = (
+        "a message was not of aioprocq's protocol: check that both processes run the "
+        "same version of aioprocq, and that nothing else writes to its descriptors"
+    )

@@ -1,0 +1,56 @@
+"""The pages: links lead somewhere, and the README's commands are one line each."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+every_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", t.lower()).strip().replace(" ", "-") for t in titles
+    }
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in headings(linked), f"{page.name} links to {target}"
+
+
+@every_page
+def test_code_in_python_compiles(page):
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S):
+        compile(block, str(page), "exec")
+
+
+def test_every_page_is_in_the_index():
+    index = ROOT / "docs" / "index.md"
+    linked = re.findall(r"\]\(([^)\s#]+)", index.read_text())
+    reached = {(index.parent / target).resolve() for target in linked}
+    assert {page.resolve() for page in ROOT.glob("docs/**/*.md")} - {index} <= reached
+
+
+def test_the_first_two_commands_of_the_readme_are_one_line_each():
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    job, tests = (block.splitlines() for block in blocks[:2])
+    assert len(job) == len(tests) == 1
+    assert "-m aioprocq" in job[0]
+    assert "-m pytest" in tests[0]
