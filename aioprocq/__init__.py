@@ -19,17 +19,28 @@ from aioprocq.errors import (
     QueueFull,
     QueueShutDown,
 )
+from aioprocq.machines.statistics import QueueStatistics
+from aioprocq.queues.delivery import DeadLetter, Delivery
+from aioprocq.queues.joinable import JoinableQueue
+from aioprocq.queues.queue import Queue
+from aioprocq.queues.sync import SyncQueue
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AioprocqError",
     "CannotTravel",
+    "DeadLetter",
+    "Delivery",
+    "JoinableQueue",
     "LoopMismatch",
     "OwnerLost",
     "ProtocolError",
+    "Queue",
     "QueueClosed",
     "QueueEmpty",
     "QueueFull",
     "QueueShutDown",
+    "QueueStatistics",
+    "SyncQueue",
 ]

@@ -1,0 +1,142 @@
+"""The hub's ends of one connection: reading, sending, and taking back.
+
+Invariants:
+
+* A frame leaves the outbox when the kernel has it, and not before.
+* Descriptors are read only while as many are free; otherwise the lane is left
+  alone until there are some, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..machines.record import Frame, Loaded, PeerRecord
+from ..wire.frames import MAX_FRAME, Kind, decode_flag
+from .transport import (
+    DONTWAIT,
+    Dialled,
+    exhausted,
+    receive_loaded,
+    send_loaded,
+)
+
+__all__ = ["Connection", "reserve"]
+
+
+def reserve(count: int) -> None:
+    """Raise OSError unless ``count`` more descriptors can be opened now."""
+    taken: list[int] = []
+    try:
+        for _ in range(count):
+            taken.append(os.dup(0) if not taken else os.dup(taken[0]))
+    finally:
+        for number in taken:
+            os.close(number)
+
+
+class Connection:
+    """One peer's sockets, at the hub."""
+
+    __slots__ = ("alive", "announced", "back", "down", "paused", "record", "up")
+
+    def __init__(self, dialled: Dialled, record: PeerRecord) -> None:
+        self.up = dialled.up
+        self.down = dialled.down
+        self.back = dialled.back
+        self.alive = dialled.alive
+        self.record = record
+        self.announced = 0
+        self.paused = False
+
+    def fileno(self) -> int:
+        """The descriptor of the up lane."""
+        return self.up.fileno()
+
+    def read(self, most: int) -> tuple[list[bytes | Loaded], bool]:
+        """Frames that have come, and whether that was the last of them.
+
+        Raises OSError when there are no descriptors for what comes next;
+        frames read before are then kept for the next call.
+        """
+        frames: list[bytes | Loaded] = []
+        receive = self.up.recv
+        try:
+            while len(frames) < most:
+                if self.announced:
+                    if frames:
+                        return frames, False
+                    return [self._read_loaded()], False
+                data = receive(MAX_FRAME, DONTWAIT)
+                if not data:
+                    return frames, True
+                if data[-1] == Kind.ANNOUNCE:
+                    self.announced = decode_flag(data)
+                else:
+                    frames.append(data)
+        except BlockingIOError:
+            return frames, self._dead()
+        except ConnectionResetError:
+            return frames, True
+        return frames, False
+
+    def _dead(self) -> bool:
+        if self.alive is None:
+            return False
+        try:
+            return not self.alive.recv(1, DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    def _read_loaded(self) -> Loaded:
+        reserve(self.announced)
+        data, descriptors = receive_loaded(self.up, self.announced)
+        self.announced = 0
+        return Loaded(data, tuple(descriptors))
+
+    def send(self) -> bool:
+        """Send what is in the outbox; False: the lane is full."""
+        outbox = self.record.outbox
+        send = self.down.send
+        try:
+            while outbox:
+                frame = outbox[0]
+                if isinstance(frame, bytes):
+                    send(frame, DONTWAIT)
+                else:
+                    self._send_loaded(frame)
+                outbox.popleft()
+        except BlockingIOError:
+            return False
+        except OSError as failure:
+            if exhausted(failure):
+                return False
+            outbox.clear()  # the peer is gone: its up lane will say so
+        return True
+
+    def _send_loaded(self, frame: Loaded) -> None:
+        numbers = [d.fileno() for d in frame.descriptors]
+        send_loaded(self.down, frame.data, numbers)
+
+    def empty_lane(self) -> list[Frame]:
+        """Take back what the peer has not read."""
+        frames: list[Frame] = []
+        while True:
+            try:
+                data, descriptors = receive_loaded(self.back)
+            except (BlockingIOError, ConnectionResetError):
+                return frames
+            if not data:
+                return frames
+            if data[-1] == Kind.DEAD and descriptors:
+                frames.append(Loaded(data, tuple(descriptors)))
+            else:
+                frames.append(data)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for one in (self.up, self.down, self.back, self.alive):
+            if one is not None:
+                one.close()

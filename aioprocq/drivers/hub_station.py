@@ -1,0 +1,667 @@
+"""The owner's station: the hub, its connections, and its event loop.
+
+Invariants:
+
+* The hub is bound to at most one event loop, the one it is first used on.
+  Without one, blocking calls drive it while they wait.
+* ``quick`` puts may be appended to ``fresh`` without the lock; while any are
+  left, a flush is due on the loop.
+* After every event ``_carry_out`` runs until the hub has nothing left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Hashable
+
+from ..errors import LoopMismatch, ProtocolError
+from ..machines.holdings import Holdings
+from ..machines.hub import Hub
+from ..machines.record import DeadRecord, Loaded, PeerRecord, Waiter
+from ..machines.statistics import QueueStatistics
+from ..wire.frames import BATCH_BYTES, Ask, Kind, decode_parcel
+from ..wire.page import STATE, UNLIMITED, State, new_page
+from ..wire.payload import Descriptor, Parcel, Payload, size_of
+from .connection import Connection, reserve
+from .peer_station import PeerStation
+from .readiness import make_readiness, poll
+from .station import Settings, Station, Token
+from .transport import (
+    PAGE_BYTES,
+    exhausted,
+    make_lane,
+    map_page,
+    receive_dial,
+    shared_memory,
+)
+from .waiting import ThreadWaiter, running_loop
+
+__all__ = ["HubStation"]
+
+logger = logging.getLogger("aioprocq")
+
+_MOST_FRAMES = 256
+_MOST_QUICK = 256
+_RETRY = 0.05
+
+
+class HubStation(Station):
+    """One queue in the process that created it."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._page_file = Descriptor(shared_memory("hub", PAGE_BYTES))
+        self.hub = Hub(
+            maxsize=settings.maxsize,
+            max_bytes=settings.max_bytes,
+            joinable=settings.joinable,
+            max_deliveries=settings.max_deliveries,
+            page=map_page(self._page_file.fileno()),
+        )
+        self.fresh = self.hub.store.fresh
+        self._holdings = Holdings()
+        self._connections: dict[int, Connection] = {}
+        self._by_record: dict[PeerRecord, Connection] = {}
+        self._paused: list[Connection] = []
+        self._readiness = make_readiness()
+        self._reception, self._reception_sender = make_lane()
+        self._readiness.watch(self._reception.fileno())
+        self._reception_full = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._retry_at: float | None = None
+        self._disposed = False
+        self._unsettled = False
+        self._may_hurry = not self.hub.room.bounded
+        self.bind()
+
+    # The event loop
+
+    def bind(self) -> None:
+        """Bind the hub to the running loop, if there is one and it has none."""
+        loop = running_loop()
+        if loop is not None and self.loop is None and not self._disposed:
+            self.loop = loop
+            loop.add_reader(self._readiness.fileno(), self._on_ready)
+            self._arm()
+
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind to this loop, or raise LoopMismatch when bound to another."""
+        if self.loop is None:
+            with self.lock:
+                self.bind()
+        if self.loop is not loop:
+            raise LoopMismatch(
+                f"queue {self.settings.name!r} belongs to another event loop; "
+                "create it, and use it, on one loop, or call q.sync in a thread"
+            )
+
+    def _on_ready(self) -> None:
+        with self.lock:
+            self._take_in()
+            self._carry_out()
+
+    def _on_timer(self) -> None:
+        with self.lock:
+            self._timer = None
+            self._carry_out()
+
+    def _on_flush(self) -> None:
+        with self.lock:
+            self._flush_due = False
+            self.quick = 0
+            self._carry_out()
+
+    def _due(self) -> float | None:
+        times = [t for t in (self.hub.deadline, self._retry_at) if t is not None]
+        return min(times, default=None)
+
+    def _arm(self) -> None:
+        loop, due = self.loop, self._due()
+        if loop is None or due is None or self._timer is not None or loop.is_closed():
+            return
+        if running_loop() is loop:
+            self._set_timer()
+        else:
+            loop.call_soon_threadsafe(self._set_timer)
+
+    def _set_timer(self) -> None:
+        due = self._due()
+        if self._timer is None and due is not None and self.loop is not None:
+            delay = max(0.0, due - time.monotonic())
+            self._timer = self.loop.call_later(delay, self._on_timer)
+
+    # Taking in and carrying out; the lock is held
+
+    def _take_in(self) -> bool:
+        ready = self._readiness.ready()
+        for number in ready:
+            connection = self._connections.get(number)
+            if number == self._reception.fileno():
+                self._receive_dials()
+            elif connection is None:
+                self._lane_has_room(number)
+            else:
+                self._read(connection)
+        return bool(ready)
+
+    def _receive_dials(self) -> None:
+        while True:
+            try:
+                reserve(6)
+                dialled = receive_dial(self._reception)
+            except BlockingIOError:
+                return
+            except ProtocolError as failure:
+                logger.warning("%s: %s", self.settings.name, failure)
+                continue
+            except OSError as failure:
+                self._pause_reception(failure)
+                return
+            page_file = Descriptor(dialled.page)
+            page = map_page(page_file.fileno())
+            record = self.hub.connect(dialled.pid, page)
+            connection = Connection(dialled, record)
+            self._connections[connection.fileno()] = connection
+            self._by_record[record] = connection
+            self._readiness.watch(connection.fileno())
+            if connection.alive is not None:
+                self._connections[connection.alive.fileno()] = connection
+                self._readiness.watch(connection.alive.fileno())
+
+    def _pause_reception(self, failure: OSError) -> None:
+        if not exhausted(failure):
+            raise failure
+        self._reception_full = True
+        self._readiness.forget(self._reception.fileno())
+        self._retry_at = time.monotonic() + _RETRY
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            frames, ended = connection.read(_MOST_FRAMES)
+        except OSError as failure:
+            if not exhausted(failure):
+                raise
+            self._pause(connection)
+            return
+        record, hub = connection.record, self.hub
+        puts: list[Payload] = []
+        try:
+            for frame in frames:
+                if isinstance(frame, Loaded):
+                    self._receive_parcel(record, frame)
+                elif frame[-1] == Kind.PUT:
+                    puts.append(frame)
+                else:
+                    if puts:
+                        hub.put_from(record, puts)
+                        puts = []
+                    hub.receive(record, frame)
+        except ProtocolError as failure:
+            logger.error(
+                "%s: process %s broke the protocol and is disconnected: %s",
+                self.settings.name,
+                record.pid,
+                failure,
+            )
+            ended = True
+        if puts:
+            hub.put_from(record, puts)
+        if ended:
+            self._disconnect(connection)
+
+    def _receive_parcel(self, record: PeerRecord, frame: Loaded) -> None:
+        if not frame.data or frame.data[-1] != Kind.PARCEL:
+            raise ProtocolError("descriptors without a parcel")
+        parcel = decode_parcel(frame.data)
+        payload = Parcel(parcel.head, frame.descriptors, parcel.size)
+        self.hub.receive_parcel(record, frame.data, payload)
+
+    def _pause(self, connection: Connection) -> None:
+        # No descriptor is free for what comes next: leave it in the lane.
+        connection.paused = True
+        self._paused.append(connection)
+        self._readiness.forget(connection.fileno())
+        self._retry_at = time.monotonic() + _RETRY
+
+    def _retry(self) -> None:
+        self._retry_at = None
+        if self._reception_full:
+            self._reception_full = False
+            self._readiness.watch(self._reception.fileno())
+            self._receive_dials()
+        paused, self._paused = self._paused, []
+        for connection in paused:
+            connection.paused = False
+            self._readiness.watch(connection.fileno())
+            self._read(connection)
+
+    def _lane_has_room(self, number: int) -> None:
+        for connection in self._by_record.values():
+            if connection.down.fileno() == number:
+                self._send(connection)
+
+    def _send(self, connection: Connection) -> None:
+        sent = connection.send()
+        if not sent and connection.record.outbox:
+            self._readiness.watch_writing(connection.down.fileno())
+        self.hub.sent(connection.record, stalled=not sent)
+
+    def _disconnect(self, connection: Connection) -> None:
+        self._connections.pop(connection.fileno(), None)
+        if connection.alive is not None:
+            self._connections.pop(connection.alive.fileno(), None)
+            self._readiness.forget(connection.alive.fileno())
+        self._by_record.pop(connection.record, None)
+        for one in (connection.up, connection.down):
+            self._readiness.forget(one.fileno())
+        if connection in self._paused:
+            self._paused.remove(connection)
+        connection.close()
+        self.hub.lost(connection.record)
+
+    def _carry_out(self) -> None:
+        hub = self.hub
+        dealer = hub.dealer
+        now = time.monotonic()
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry()
+        if hub.deadline is not None and now >= hub.deadline:
+            self._take_in()  # what was sent before counts before the pages do
+            hub.tick(now)
+        while True:
+            hub.settle_down(now)
+            if not dealer.outgoing and not hub.reclaims:
+                break
+            while dealer.outgoing:
+                record, _ = dealer.outgoing.popitem()
+                connection = self._by_record.get(record)
+                if connection is not None and not record.stalled:
+                    self._send(connection)
+            for record in list(hub.reclaims):
+                frames = self._by_record[record].empty_lane()
+                hub.reclaimed(record, frames, now)
+        if dealer.woken:
+            self._wake(dealer.woken)
+        if hub.store.news:
+            self._log_dead_letters()
+        if hub.deadline is not None or self._retry_at is not None:
+            self._arm()
+
+    def _log_dead_letters(self) -> None:
+        for record in self.hub.news():
+            logger.error(
+                "%s: gave an item up after %d deliveries: %s",
+                self.settings.name,
+                record.attempts,
+                record.reason,
+            )
+
+    # Putting
+
+    def put(self, payload: Payload) -> bool:
+        """Put one item; False: there is no room."""
+        with self.lock:
+            hub = self.hub
+            if self.loop is None:
+                self.bind()
+            if hub.state is not State.OPEN:
+                raise self.shut_error()
+            if not self._may_hurry and not self._fits(size_of(payload)):
+                self._carry_out()  # what was taken in meanwhile
+                return False
+            hub.put(payload)
+            self._flush_after(payload)
+            return True
+
+    def _fits(self, size: int) -> bool:
+        if self.hub.fits(size):
+            return True
+        if not self.hub.room.granted:
+            return False
+        # Room that peers were granted ahead is taken back, exactly, but for
+        # what they have begun to send meanwhile.
+        self.hub.room.revoke()
+        time.sleep(_FENCE)
+        self._take_in()
+        self.hub.room.collect()
+        return self.hub.fits(size)
+
+    def _flush_after(self, payload: Payload) -> None:
+        loop = self.loop
+        if loop is None or running_loop() is not loop:
+            self._carry_out()
+            return
+        if self._connections and not self._connected_want():
+            self._take_in()  # credit may have come while this loop did not wait
+        self._carry_out()
+        if not self._may_hurry:
+            return
+        self.quick = min(_MOST_QUICK, BATCH_BYTES // (len_of(payload) + 1))
+        if self.hub.dealer.getters:
+            self.quick = 0
+        if not self._flush_due:
+            self._flush_due = True
+            loop.call_soon(self._on_flush)
+
+    def _connected_want(self) -> bool:
+        dealer = self.hub.dealer
+        return bool(dealer.blocked or dealer.ahead)
+
+    def put_batch(self, payloads: list[Payload]) -> int:
+        """Put as many of the items as there is room for."""
+        with self.lock:
+            hub = self.hub
+            if self.loop is None:
+                self.bind()
+            if hub.state is not State.OPEN:
+                raise self.shut_error()
+            count = 0
+            for payload in payloads:
+                if not self._may_hurry and not self._fits(size_of(payload)):
+                    break
+                hub.put(payload)
+                count += 1
+            self.quick = 0
+            if self._connections and not self._connected_want():
+                self._take_in()
+            self._carry_out()
+            return count
+
+    def begin_put(self, waiter: Waiter) -> None:
+        """Let a putter wait for room."""
+        with self.lock:
+            self.hub.wait_to_put(waiter)
+            self._prepare(waiter)
+            self._carry_out()
+
+    def ask_for_room(self, payload: Payload) -> None:
+        """Nothing to do: the owner knows."""
+
+    def come_to_put(self, waiter: Waiter) -> None:
+        """A putter that was woken is about to put: its place is free for it."""
+        with self.lock:
+            self.hub.stop_putting(waiter)
+
+    def end_put(self, waiter: Waiter) -> None:
+        """A putter waits no longer."""
+        with self.lock:
+            self.hub.stop_putting(waiter)
+            self._carry_out()
+
+    def _prepare(self, waiter: Waiter) -> None:
+        # A thread that will lead must be in reach of ``wake``.
+        if isinstance(waiter, ThreadWaiter):
+            self._wakeup_for_leader()
+
+    # Getting
+
+    def _end_waits(self) -> None:
+        for waiter in self.hub.local_waiters():
+            waiter.ended = True
+            waiter.wake()
+
+    def take(self, holder: Hashable) -> Payload | None:
+        """Hand out an item that waits; None: none does."""
+        with self.lock:
+            if self.loop is None:
+                self.bind()
+            stray = self.hub.take()
+            if stray is None:
+                return None
+            if self.settings.joinable:
+                self._holdings.hold(stray.seq, holder)
+            if not self._may_hurry or self._unsettled:
+                self._room_freed()
+            return stray.payload
+
+    def take_delivery(self) -> tuple[Payload, Token, int] | None:
+        """Hand out an item for a delivery."""
+        with self.lock:
+            stray = self.hub.take()
+            if stray is None:
+                return None
+            self._holdings.hold(stray.seq, None)
+            if not self._may_hurry or self._unsettled:
+                self._room_freed()
+            return stray.payload, stray.seq, stray.attempts + 1
+
+    def _room_freed(self) -> None:
+        self._unsettled = False
+        # A loop tells peers that wait for room once, when it is about to wait.
+        line = self.hub.room.line
+        local = bool(line) and isinstance(line[0], Waiter)
+        if local or self.loop is None or running_loop() is not self.loop:
+            self._carry_out()
+        elif not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self._on_flush)
+
+    def refresh(self) -> None:
+        """Look whether something has come, and take back what nobody started."""
+        with self.lock:
+            self._take_in()
+            self._carry_out()
+            hub = self.hub
+            if hub.store.waiting or not hub.qsize():
+                return
+            for record in list(hub.dealer.peers):
+                if record.lane.in_air and not record.lane.frozen:
+                    frames = self._by_record[record].empty_lane()
+                    hub.dealer.reclaimed(record, frames, recall=True)
+            if hub.dealer.recalls:
+                time.sleep(_FENCE)
+                hub.dealer.verify()
+            self._unsettled = True  # whoever called takes first, then the others
+
+    def fetch(self) -> None:
+        """Nothing to do: what has come is taken in by the loop."""
+
+    def take_ended(self, *, linger: bool) -> bool:
+        """Whether a get that finds nothing should raise at once."""
+        with self.lock:
+            state = self.hub.state
+            if state is State.OPEN or self.hub.qsize():
+                return False
+            if state is State.SHUT:
+                self._take_in()
+                self._carry_out()
+                state = self.hub.state
+            if state is State.DRAINED:
+                return not linger or bool(self.hub.store.held)
+            return state is State.OVER
+
+    def begin_get(self, waiter: Waiter) -> None:
+        """Let a getter wait."""
+        with self.lock:
+            self.quick = 0
+            self.hub.wait_to_get(waiter)
+            self._prepare(waiter)
+            self._carry_out()
+
+    def end_get(self, waiter: Waiter, *, took: bool) -> None:
+        """A getter waits no longer."""
+        with self.lock:
+            woken = waiter.woken
+            self.hub.stop_getting(waiter)
+            if woken and not took:
+                self._carry_out()
+
+    # Settling
+
+    def settle(self, token: Token) -> bool:
+        """An item is done; False: it is not held."""
+        with self.lock:
+            done = self.hub.finish(token)
+            self._holdings.drop(token)
+            self._settled()
+            return done
+
+    def _settled(self) -> None:
+        hub = self.hub
+        if not hub.store.unfinished or hub.state is not State.OPEN or hub.store.news:
+            self._carry_out()
+
+    def fail(self, token: Token, reason: str, *, final: bool) -> bool:
+        """An attempt at an item failed; False: it is not held."""
+        with self.lock:
+            done = self.hub.fail(token, reason, final=final)
+            self._holdings.drop(token)
+            self._carry_out()
+            return done
+
+    def fail_latest(self, holder: Hashable, reason: str) -> None:
+        """The attempt at what ``holder`` was handed last failed."""
+        with self.lock:
+            token = self._holdings.latest(holder)
+        if token is not None:
+            self.fail(token, reason, final=False)
+
+    def settle_held(self, holder: Hashable) -> bool:
+        """``task_done``, as far as this process holds something."""
+        with self.lock:
+            token = self._holdings.choose(holder)
+        return token is not None and self.settle(token)
+
+    def settle_anywhere(self) -> bool:
+        """Settle the oldest item that is held anywhere."""
+        with self.lock:
+            self._take_in()
+            done = self.hub.finish_oldest()
+            self._carry_out()
+            return done
+
+    # Requests, which the owner answers itself
+
+    def begin_ask(self, ask: Ask, waiter: Waiter) -> int | None:
+        """Wait for ``join``; everything else is answered at once."""
+        with self.lock:
+            self._take_in()
+            self._carry_out()
+            for record in self.hub.dealer.peers:
+                self.hub.dealer.absorb(record)
+            if ask is not Ask.JOIN or not self.hub.store.unfinished:
+                return None
+            self.hub.wait_to_join(waiter)
+            self._prepare(waiter)
+            return id(waiter)
+
+    def end_ask(self, ident: int) -> tuple[int | None, list[DeadRecord]]:
+        """Wait for ``join`` no longer; without a waiter, the dead letters."""
+        with self.lock:
+            for waiter in list(self.hub.joiners):
+                if id(waiter) == ident:
+                    self.hub.stop_joining(waiter)
+            return 0, list(self.hub.store.dead)
+
+    def shutdown(self, *, immediate: bool) -> None:
+        """No more puts."""
+        with self.lock:
+            self.quick = 0
+            hub = self.hub
+            hub.page[STATE] = max(hub.state, State.SHUT)  # before looking for dials
+            self._take_in()
+            hub.shutdown(immediate=immediate)
+            self._carry_out()
+            if hub.dealer.flying:
+                # So that who only blocks after this, as in Process.join, has told
+                # the peers that it is over, if it is.
+                time.sleep(_FENCE)
+                hub.qsize()
+                self._carry_out()
+
+    def qsize(self) -> int:
+        """Items that wait, exactly."""
+        with self.lock:
+            if self._take_in():
+                self._carry_out()
+            return self.hub.qsize()
+
+    def statistics(self) -> QueueStatistics:
+        """The figures of this moment."""
+        with self.lock:
+            self._take_in()
+            self._carry_out()
+            return self.hub.statistics()
+
+    # Waiting in a thread
+
+    def _listen(self, timeout: float | None) -> None:
+        wakeup = self._wakeup_for_leader()
+        with self.lock:
+            self._carry_out()
+            due = self._due()
+        if self._leader is not None and self._leader.signalled:
+            return
+        if due is not None:
+            delay = max(0.0, due - time.monotonic())
+            timeout = delay if timeout is None else min(timeout, delay)
+        ready = poll([self._readiness.fileno(), wakeup.fileno()], timeout)
+        if wakeup.fileno() in ready:
+            wakeup.clear()
+        with self.lock:
+            if not self._disposed:
+                self._take_in()
+                self._carry_out()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.bind()
+
+    # The end
+
+    def handle(self) -> tuple[int, int]:
+        """Descriptors for a handle."""
+        return self._reception_sender.fileno(), self._page_file.fileno()
+
+    def inherit(self) -> Station:
+        """In a forked child: a peer, with none of the owner's descriptors."""
+        sender = Descriptor(self._reception_sender.detach())
+        station = PeerStation(self.settings, sender, self._page_file)
+        self._close_sockets()
+        return station
+
+    def _close_sockets(self) -> None:
+        for connection in set(self._by_record.values()):
+            connection.close()
+        self._connections.clear()
+        self._by_record.clear()
+        self._reception.close()
+        self._reception_sender.close()
+        self._readiness.close()
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+
+    def dispose(self) -> None:
+        """Close everything; the peers see OwnerLost."""
+        with self.lock:
+            if self._disposed:
+                return
+            self._disposed = True
+            loop = self.loop
+        if loop is not None and not loop.is_closed() and running_loop() is not loop:
+            loop.call_soon_threadsafe(self._release)
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        loop = self.loop
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._readiness.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        with self.lock:
+            self._close_sockets()
+            self._page_file.close()
+            self.hub.page = new_page()
+
+
+def len_of(payload: Payload) -> int:
+    """Bytes of a payload in a batch."""
+    return min(size_of(payload), UNLIMITED)
+
+
+_FENCE = 0.00005

@@ -1,0 +1,328 @@
+"""What the two kinds of station have in common: one queue, as one process has it.
+
+A station puts a machine and its sockets under one lock, so that coroutines and
+any number of threads of a process can use them together.
+
+Invariants:
+
+* The machine is touched only with ``lock`` held, and nothing waits while it is.
+* At most one thread, the leader, waits on the sockets; a running event loop may
+  watch them besides.
+* Whatever the machine decided is carried out before the lock is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Hashable
+
+from ..errors import OwnerLost, QueueShutDown
+from ..machines.record import DeadRecord, Waiter
+from ..machines.statistics import QueueStatistics
+from ..wire.frames import Ask
+from ..wire.payload import Draft, Payload
+from .segment import build_parcel
+from .transport import Wakeup
+from .waiting import FutureWaiter, ThreadWaiter, running_loop
+
+__all__ = ["Settings", "Station", "Token"]
+
+Token = int
+"""What names an item that a process holds: its lane index, or its place."""
+
+
+class Settings:
+    """What the creator of a queue decided; it travels with every handle."""
+
+    __slots__ = (
+        "joinable",
+        "max_bytes",
+        "max_deliveries",
+        "maxsize",
+        "name",
+        "owner",
+        "uid",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        maxsize: float,
+        max_bytes: int | None,
+        joinable: bool,
+        max_deliveries: int,
+        uid: bytes,
+        owner: int,
+    ) -> None:
+        self.name = name
+        self.maxsize = maxsize
+        self.max_bytes = max_bytes
+        self.joinable = joinable
+        self.max_deliveries = max_deliveries
+        self.uid = uid
+        self.owner = owner
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Station(ABC):
+    """One queue in one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lock = threading.Lock()
+        self.quick = 0
+        self.fresh: deque[Payload] = deque()
+        self._leader: ThreadWaiter | None = None
+        self._followers: deque[ThreadWaiter] = deque()
+        self._wakeup: Wakeup | None = None
+
+    # What the faces call. Everything that does not wait:
+
+    @abstractmethod
+    def put(self, payload: Payload) -> bool:
+        """Put one item; False: there is no room.
+
+        Raises QueueShutDown, OwnerLost, OSError.
+        """
+
+    @abstractmethod
+    def put_batch(self, payloads: list[Payload]) -> int:
+        """Put as many of the items as there is room for: how many."""
+
+    @abstractmethod
+    def take(self, holder: Hashable) -> Payload | None:
+        """Hand out an item that is here already; None: none is.
+
+        ``holder`` holds it, when the queue is joinable.
+        """
+
+    @abstractmethod
+    def take_delivery(self) -> tuple[Payload, Token, int] | None:
+        """Hand out an item for a delivery: with its token and its attempt."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Look whether something has come, without waiting."""
+
+    @abstractmethod
+    def fetch(self) -> None:
+        """Take in what has come, before waiting for it on an event loop."""
+
+    @abstractmethod
+    def take_ended(self, *, linger: bool) -> bool:
+        """Whether a get that finds nothing should raise QueueShutDown at once."""
+
+    @abstractmethod
+    def begin_get(self, waiter: Waiter) -> None:
+        """Let a getter wait."""
+
+    @abstractmethod
+    def end_get(self, waiter: Waiter, *, took: bool) -> None:
+        """A getter waits no longer; unless it took, another has its turn."""
+
+    @abstractmethod
+    def begin_put(self, waiter: Waiter) -> None:
+        """Let a putter wait for room."""
+
+    @abstractmethod
+    def end_put(self, waiter: Waiter) -> None:
+        """A putter waits no longer; call it after it has put."""
+
+    @abstractmethod
+    def ask_for_room(self, payload: Payload) -> None:
+        """A put that does not wait found no room: ask for some, for the next."""
+
+    @abstractmethod
+    def come_to_put(self, waiter: Waiter) -> None:
+        """A putter that was woken is about to put."""
+
+    @abstractmethod
+    def settle(self, token: Token) -> bool:
+        """An item is done; False: it is not held."""
+
+    @abstractmethod
+    def fail(self, token: Token, reason: str, *, final: bool) -> bool:
+        """An attempt at an item failed; False: it is not held."""
+
+    @abstractmethod
+    def fail_latest(self, holder: Hashable, reason: str) -> None:
+        """The attempt at what ``holder`` was handed last failed."""
+
+    @abstractmethod
+    def settle_held(self, holder: Hashable) -> bool:
+        """``task_done``, as far as this process holds something."""
+
+    @abstractmethod
+    def settle_anywhere(self) -> bool:
+        """``task_done`` when this process holds nothing: without waiting."""
+
+    @abstractmethod
+    def begin_ask(self, ask: Ask, waiter: Waiter) -> int | None:
+        """Ask the hub; None: there is nothing to wait for."""
+
+    @abstractmethod
+    def end_ask(self, ident: int) -> tuple[int | None, list[DeadRecord]]:
+        """The answer, as far as it has come."""
+
+    @abstractmethod
+    def shutdown(self, *, immediate: bool) -> None:
+        """No more puts."""
+
+    @abstractmethod
+    def qsize(self) -> int:
+        """Items that wait."""
+
+    @abstractmethod
+    def statistics(self) -> QueueStatistics:
+        """The figures of this moment."""
+
+    @abstractmethod
+    def dispose(self) -> None:
+        """Give everything back."""
+
+    @abstractmethod
+    def handle(self) -> tuple[int, int]:
+        """Descriptors for a handle: of the reception, and of the hub's page."""
+
+    @abstractmethod
+    def inherit(self) -> Station:
+        """In a child after a fork: the station to use there."""
+
+    @abstractmethod
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Raise LoopMismatch when a coroutine of this loop must not wait here."""
+
+    # How sockets are waited for:
+
+    @abstractmethod
+    def _listen(self, timeout: float | None) -> None:
+        """As the leader, without the lock: wait for news and take them in."""
+
+    @abstractmethod
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a loop watch the sockets; the lock is held."""
+
+    def pack(self, draft: bytes | Draft) -> Payload:
+        """A payload from a pickle; OSError leaves nothing behind."""
+        return build_parcel(draft) if isinstance(draft, Draft) else draft
+
+    def new_waiter(self, *, size: int = 0, linger: bool = False) -> ThreadWaiter:
+        """A waiter for the calling thread."""
+        return ThreadWaiter(self._nudge, size=size, linger=linger)
+
+    def future_waiter(self, *, size: int = 0, linger: bool = False) -> FutureWaiter:
+        """A waiter for the calling coroutine."""
+        loop = running_loop()
+        if loop is None:
+            raise RuntimeError("no running event loop")
+        self.check_loop(loop)
+        return FutureWaiter(loop, size=size, linger=linger)
+
+    async def sleep(self, waiter: FutureWaiter, until: float | None) -> bool:
+        """Wait until woken: True; or until the time comes: False.
+
+        Cancellation leaves the waiter where it is: the caller takes it out.
+        """
+        if until is None:
+            await waiter.future
+            return True
+        loop = waiter.loop
+        delay = until - time.monotonic()
+        timer = loop.call_later(max(0.0, delay), waiter._set)
+        try:
+            await waiter.future
+        finally:
+            timer.cancel()
+        return waiter.woken or waiter.ended
+
+    def block(self, waiter: ThreadWaiter, until: float | None) -> bool:
+        """Wait in a thread until woken: True; or until the time comes: False."""
+        try:
+            return self._block(waiter, until)
+        finally:
+            if self._followers:
+                self._step_down(waiter)
+
+    def _block(self, waiter: ThreadWaiter, until: float | None) -> bool:
+        while not waiter.signalled:
+            timeout = None if until is None else until - time.monotonic()
+            if timeout is not None and timeout <= 0:
+                return False
+            if self._lead(waiter):
+                try:
+                    if not waiter.signalled:
+                        self._listen(timeout)
+                finally:
+                    self._step_down(waiter)
+            else:
+                waiter.sleep(-1 if timeout is None else timeout)
+                with self.lock:
+                    if waiter in self._followers:
+                        self._followers.remove(waiter)
+        return True
+
+    def _lead(self, waiter: ThreadWaiter) -> bool:
+        with self.lock:
+            if self._leader is None:
+                self._leader = waiter
+                return True
+            if not waiter.signalled:
+                self._followers.append(waiter)
+            return False
+
+    def _step_down(self, waiter: ThreadWaiter) -> None:
+        # Also by one who was asked to lead and had to leave at that moment.
+        with self.lock:
+            if self._leader is waiter:
+                self._leader = None
+            if self._leader is None and self._followers:
+                self._followers.popleft().alert()
+
+    def _nudge(self, waiter: Waiter) -> None:
+        # The leader does not wait for its own lock but on the sockets.
+        if waiter is self._leader and self._wakeup is not None:
+            self._wakeup.set()
+
+    def _wakeup_for_leader(self) -> Wakeup:
+        if self._wakeup is None:
+            self._wakeup = Wakeup()
+        return self._wakeup
+
+    def _wake(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            waiter.wake()
+        waiters.clear()
+
+    def end_waits(self) -> None:
+        """Wake everybody of this process who waits here: its handle is closed."""
+        with self.lock:
+            self._end_waits()
+
+    @abstractmethod
+    def _end_waits(self) -> None:
+        """The same, with the lock held."""
+
+    def lost_error(self) -> OwnerLost:
+        """The error for a queue whose owner is gone."""
+        return OwnerLost(
+            f"the owner of queue {self.settings.name!r}, process "
+            f"{self.settings.owner}, is gone; end this process, or connect to the "
+            "queue of a new owner"
+        )
+
+    def shut_error(self) -> QueueShutDown:
+        """The error for a queue that was shut down."""
+        return QueueShutDown(
+            f"queue {self.settings.name!r} is shut down; leave the loop that uses it"
+        )

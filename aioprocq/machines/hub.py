@@ -1,0 +1,517 @@
+"""The hub: the one place that knows where every item of a queue is.
+
+It does no I/O and reads no clock. A driver tells it what happened (``receive``,
+``lost``, ``tick``, the calls of the owner's process) and afterwards carries out
+what it decided: frames in the outboxes of ``outgoing``, waiters in ``woken``,
+lanes to be emptied in ``reclaims``, and a call of ``tick`` at ``deadline``.
+Every event ends with ``settle_down``, which brings those up to date.
+
+Invariants (and those of ``Store``, ``Dealer`` and ``Room``):
+
+* ``join`` waiters exist only while something is unfinished.
+* After a shutdown nothing is put but what had been begun before it.
+* ``deadline`` is None while nothing can happen without an event from outside:
+  an idle hub is never woken.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ..errors import ProtocolError
+from ..wire import frames as wire
+from ..wire.frames import Ask, Kind
+from ..wire.page import (
+    ARRIVED,
+    BEGUN,
+    NEVER,
+    PUBLISHED,
+    PUT,
+    QSIZE,
+    RETURNS,
+    STATE,
+    UNFINISHED,
+    Page,
+    State,
+)
+from ..wire.payload import Parcel, Payload, size_of
+from .dealer import PATIENCE, Dealer
+from .lane import Lane, Stray
+from .record import DeadRecord, Frame, PeerRecord, Waiter
+from .room import Room
+from .statistics import QueueStatistics
+from .store import Store
+
+__all__ = ["Hub"]
+
+
+class Hub:
+    """The state of one queue, in its owner's process."""
+
+    def __init__(
+        self,
+        *,
+        maxsize: float = 0,
+        max_bytes: int | None = None,
+        joinable: bool = False,
+        max_deliveries: int = 1,
+        page: Page,
+    ) -> None:
+        sized = max_bytes is not None
+        self.store = Store(
+            joinable=joinable, max_deliveries=max_deliveries, sized=sized
+        )
+        self.dealer = Dealer(self.store)
+        self.room = Room(maxsize, max_bytes)
+        self.page = page
+        page[BEGUN] = 1
+        self.state = State.OPEN
+        self.immediate = False
+        self.joiners: deque[Waiter] = deque()
+        self.peer_joins: dict[tuple[PeerRecord, int], None] = {}
+        self.reclaims: dict[PeerRecord, None] = {}
+        self.deadline: float | None = None
+        self.deaths = 0
+        self._watching = False
+        self._unseen = False
+
+    # What the owner's process does
+
+    def qsize(self) -> int:
+        """Items that were put and not handed out, now."""
+        for peer in self.dealer.peers:
+            self.dealer.absorb(peer)
+        return self.store.waiting + self.dealer.flying
+
+    def fits(self, size: int) -> bool:
+        """Whether an item of ``size`` bytes may be put now."""
+        if not self.room.bounded:
+            return True
+        return self.room.fits(self.qsize(), size, self.store.size)
+
+    def put(self, payload: Payload) -> None:
+        """Put an item that fits."""
+        self.store.put(payload)
+
+    def take(self) -> Stray | None:
+        """Hand an item out to the owner's process, if one waits here."""
+        return self.store.take()
+
+    def wait_to_get(self, waiter: Waiter) -> None:
+        """Let a getter of the owner's process wait for its turn."""
+        self.dealer.getters.append(waiter)
+
+    def stop_getting(self, waiter: Waiter) -> None:
+        """The getter has come to take its item, or waits no longer."""
+        if waiter.woken:
+            waiter.woken = False
+            self.dealer.reserved -= 1
+        elif waiter in self.dealer.getters:
+            self.dealer.getters.remove(waiter)
+
+    def wait_to_put(self, waiter: Waiter) -> None:
+        """Let a putter of the owner's process stand in line for room."""
+        self.room.line.append(waiter)
+
+    def stop_putting(self, waiter: Waiter) -> None:
+        """The putter has come to use its room, or waits no longer."""
+        if waiter.woken:
+            waiter.woken = False
+            self.room.unkeep(waiter)
+        else:
+            self.room.leave(waiter)
+
+    def finish(self, seq: int) -> bool:
+        """The owner's process is done with an item that it held."""
+        return self.store.finish(seq)
+
+    def fail(self, seq: int, reason: str, *, final: bool = False) -> bool:
+        """The owner's process gives an item back after a failed attempt."""
+        stray = self.store.held.pop(seq, None)
+        if stray is not None:
+            self.store.fail(stray, reason, final=final)
+        return stray is not None
+
+    def finish_oldest(self) -> bool:
+        """Settle the oldest item held anywhere; False: nothing is held."""
+        for seq in self.store.held:
+            return self.store.finish(seq)
+        oldest: tuple[int, int, Lane] | None = None
+        for peer in self.dealer.peers:
+            self.dealer.absorb(peer)
+            first = peer.lane.oldest()
+            if first is not None and (oldest is None or first[0] < oldest[0]):
+                oldest = *first, peer.lane
+        if oldest is None:
+            return False
+        oldest[2].resolve(oldest[1])
+        self.store.finished += 1
+        return True
+
+    def wait_to_join(self, waiter: Waiter) -> None:
+        """Wake the waiter when nothing is unfinished."""
+        self.joiners.append(waiter)
+
+    def stop_joining(self, waiter: Waiter) -> None:
+        """The waiter waits no longer."""
+        if waiter in self.joiners:
+            self.joiners.remove(waiter)
+
+    def local_waiters(self) -> list[Waiter]:
+        """Those of the owner's process who wait for items or for room."""
+        line = [w for w in self.room.line if isinstance(w, Waiter)]
+        return [*self.dealer.getters, *line]
+
+    def shutdown(self, *, immediate: bool) -> None:
+        """No more puts; with ``immediate``, throw away what waits."""
+        if self.state is State.OPEN:
+            self.state = State.SHUT
+            for putter in self.room.close(list(self.dealer.peers)):
+                if isinstance(putter, PeerRecord):
+                    self._end(putter, State.SHUT)
+                else:
+                    putter.ended = True
+                    self.dealer.woken.append(putter)
+        if immediate and not self.immediate:
+            self.immediate = True
+            self.store.discard()
+            for peer in self.dealer.peers:
+                if peer.lane.in_air:
+                    self.reclaims[peer] = None
+
+    # What happens on the lanes
+
+    def connect(self, pid: int, page: Page) -> PeerRecord:
+        """A peer has dialled."""
+        lane = Lane(page, joinable=self.store.joinable, sized=self.store.sized)
+        peer = PeerRecord(pid, page, lane)
+        self.room.admit(peer)
+        self.dealer.peers[peer] = None
+        return peer
+
+    def receive(self, peer: PeerRecord, data: bytes) -> None:
+        """A frame without descriptors has come from a peer."""
+        if not data:
+            raise ProtocolError("an empty frame")
+        kind = data[-1]
+        if kind == Kind.PUT:
+            self.put_from(peer, [data])
+        elif kind == Kind.PUT_MANY:
+            self.put_from(peer, wire.decode_batch(data))
+        else:
+            handler = _HANDLERS.get(kind)
+            if handler is None:
+                raise ProtocolError(f"a frame of unknown kind {kind}")
+            handler(self, peer, data)
+
+    def put_from(self, peer: PeerRecord, payloads: Sequence[Payload]) -> None:
+        """Items have come from a peer."""
+        size = sum(map(size_of, payloads)) if self.store.sized else 0
+        self.room.received(peer, len(payloads), size)
+        peer.page[ARRIVED] = peer.received
+        for payload in payloads:
+            self.store.put(payload)
+
+    def receive_parcel(self, peer: PeerRecord, data: bytes, payload: Parcel) -> None:
+        """A PARCEL has come from a peer, with its descriptors."""
+        self.put_from(peer, [payload])
+
+    def lost(self, peer: PeerRecord) -> None:
+        """A peer's process is gone, or broke the protocol."""
+        if peer.gone:
+            return
+        self.deaths += 1
+        self.dealer.lost(peer, f"its consumer, process {peer.pid}, is gone")
+        self.room.forget(peer)
+        self.reclaims.pop(peer, None)
+        for key in [key for key in self.peer_joins if key[0] is peer]:
+            del self.peer_joins[key]
+
+    def sent(self, peer: PeerRecord, *, stalled: bool) -> None:
+        """The driver has emptied an outbox, or the lane is full."""
+        peer.stalled = stalled
+        if not stalled:
+            self.dealer.enlist(peer)
+
+    def reclaimed(self, peer: PeerRecord, frames: list[Frame], now: float) -> None:
+        """The driver has emptied the lane of a peer in ``reclaims``."""
+        self.reclaims.pop(peer, None)
+        if not peer.gone:
+            self.dealer.reclaimed(peer, frames, recall=True)
+
+    def tick(self, now: float) -> None:
+        """The deadline has come: look at what only the pages say."""
+        self.deadline = None
+        self._unseen = False
+        dealer = self.dealer
+        for peer in dealer.peers:
+            dealer.absorb(peer)
+        dealer.verify()
+        self.room.collect()
+        self.room.age()
+        for peer in dealer.peers:
+            if peer.poll is not None:
+                peer.stale += 1
+        if dealer.starved(polls=self._polled()):
+            for peer in dealer.victims():
+                self.reclaims[peer] = None
+
+    def settle_down(self, now: float) -> None:
+        """Serve everybody whom the last event has changed something for."""
+        self._answer_polls()
+        self.dealer.deal()
+        if self.room.bounded and not self.room.closed:
+            self._serve_line()
+        if self.state is not State.OPEN:
+            self._progress()
+        self._serve_joins()
+        self._watch_hand_outs()
+        if self.deadline is None and self._restless():
+            self.deadline = now + PATIENCE
+        self.publish()
+
+    def publish(self) -> None:
+        """Write into the shared page what peers may read of it."""
+        page, store = self.page, self.store
+        page[QSIZE] = store.waiting + self.dealer.flying
+        page[UNFINISHED] = store.unfinished
+        page[BEGUN] = self.state is State.OPEN or self._begun()
+        page[STATE] = self.state
+        page[PUBLISHED] += 1
+
+    # The parts of the above
+
+    def _want(self, peer: PeerRecord, data: bytes) -> None:
+        want = wire.decode_want(data)
+        self._look(peer)
+        first = peer.lane.want == 0
+        if not peer.lane.frozen:
+            peer.lane.want = max(peer.lane.want, want.limit)
+        if first:
+            self.dealer.crowd()
+        peer.linger = want.linger
+        if want.blocked:
+            self.dealer.promote(peer)
+        else:
+            self.dealer.enlist(peer)
+
+    def _look(self, peer: PeerRecord, data: bytes = b"") -> None:
+        self.dealer.absorb(peer)
+
+    def _look_around(self, peer: PeerRecord, data: bytes) -> None:
+        for other in self.dealer.peers:
+            self.dealer.absorb(other)
+
+    def _need(self, peer: PeerRecord, data: bytes) -> None:
+        count, size = wire.decode_need(data)
+        if self.room.closed:
+            self._end(peer, State.SHUT)
+        else:
+            self.room.ask(peer, count, size)
+
+    def _settle(self, peer: PeerRecord, data: bytes) -> None:
+        self._look(peer)
+        if peer.lane.resolve(wire.decode_number(data)) is not None:
+            self.store.finished += 1
+
+    def _return(self, peer: PeerRecord, data: bytes) -> None:
+        index, final, reason = wire.decode_return(data)
+        self._look(peer)
+        stray = peer.lane.resolve(index)
+        peer.page[RETURNS] += 1
+        if stray is not None:
+            self.store.fail(stray, reason, final=final)
+
+    def _bounce(self, peer: PeerRecord, data: bytes) -> None:
+        self._look(peer)
+        self.dealer.bounced(peer, wire.decode_number(data))
+
+    def _yield(self, peer: PeerRecord, data: bytes) -> None:
+        self.dealer.yielded(peer, wire.decode_number(data))
+
+    def _shutdown(self, peer: PeerRecord, data: bytes) -> None:
+        self.shutdown(immediate=bool(wire.decode_flag(data)))
+
+    def _request(self, peer: PeerRecord, data: bytes) -> None:
+        ident, ask = wire.decode_request(data)
+        self._look(peer)
+        if ask is Ask.FLUSH:
+            self._reply(peer, ident, 0)
+        elif ask is Ask.JOIN:
+            self.peer_joins[peer, ident] = None
+        elif ask is Ask.CANCEL:
+            self.peer_joins.pop((peer, ident), None)
+        elif ask is Ask.TASK_DONE:
+            self._reply(peer, ident, 0 if self.finish_oldest() else 1)
+        elif ask is Ask.POLL:
+            peer.poll, peer.stale = ident, 0
+        else:
+            self._send_dead_letters(peer, ident)
+
+    def _reply(self, peer: PeerRecord, ident: int, value: int) -> None:
+        self.dealer.post(peer, wire.encode_reply(ident, value))
+
+    def _send_dead_letters(self, peer: PeerRecord, ident: int) -> None:
+        for record in self.store.dead:
+            self.dealer.post_dead(peer, ident, record)
+        self._reply(peer, ident, 0)
+
+    def _polled(self) -> bool:
+        return any(p.poll is not None for p in self.dealer.peers)
+
+    def _answer_polls(self) -> None:
+        for peer in self.dealer.peers:
+            if peer.poll is None or peer.lane.frozen or peer.stalled:
+                continue
+            ident = peer.poll
+            if self.dealer.available > 0:
+                peer.poll = None
+                peer.lane.want = max(peer.lane.want, peer.lane.sent + 1)
+                self.dealer.send(peer, 1)
+                self._reply(peer, ident, 1)
+            elif peer.stale >= _POLL_TICKS or self.dealer.flying == 0:
+                peer.poll = None
+                self._reply(peer, ident, 0)
+
+    def _serve_line(self) -> None:
+        room = self.room
+        if room.line:
+            served = room.grant(self.qsize(), self.store.size)
+            for putter in served:
+                if isinstance(putter, PeerRecord):
+                    self.dealer.outgoing[putter] = None
+                else:
+                    self.dealer.woken.append(putter)
+            if room.line and not room.revoking:
+                room.revoke()
+        elif room.producers:
+            room.top_up(self.store.waiting + self.dealer.flying)
+
+    def _end(self, peer: PeerRecord, state: State) -> None:
+        self.dealer.post(peer, wire.encode_flag(Kind.END, state))
+
+    def _begun(self) -> bool:
+        """Whether a put that a peer has begun has not arrived."""
+        return any(p.page[PUT] > p.received for p in self.dealer.peers)
+
+    def _progress(self) -> None:
+        store, dealer = self.store, self.dealer
+        if store.waiting or dealer.flying or self._begun():
+            self.state = State.SHUT
+            return
+        self.state = State.DRAINED if store.unfinished else State.OVER
+        over = self.state is State.OVER
+        keep = deque[Waiter]()
+        for waiter in dealer.getters:
+            if waiter.linger and not over and not store.held:
+                keep.append(waiter)
+            else:
+                waiter.ended = True
+                dealer.woken.append(waiter)
+        dealer.getters = keep
+        for peer in dealer.peers:
+            lane = peer.lane
+            if lane.credit and (over or not peer.linger or lane.holding):
+                lane.want = lane.sent
+                self._end(peer, self.state)
+
+    def _serve_joins(self) -> None:
+        if (self.joiners or self.peer_joins) and not self.store.unfinished:
+            for waiter in self.joiners:
+                waiter.woken = True
+                self.dealer.woken.append(waiter)
+            self.joiners.clear()
+            for peer, ident in self.peer_joins:
+                self._reply(peer, ident, 0)
+            self.peer_joins.clear()
+
+    def _watch_hand_outs(self) -> None:
+        # Each hand-out makes room for a putter in line; the last one of what was
+        # sent may be the end of the queue, or of a join. Nothing else tells.
+        each = bool(self.room.line)
+        last = self.state is not State.OPEN or bool(self.joiners or self.peer_joins)
+        if not (each or last or self._watching):
+            return
+        self._watching = False
+        for peer in self.dealer.peers:
+            lane = peer.lane
+            index = 0 if each else lane.sent - 1
+            if not lane.in_air or not (each or last):
+                index = NEVER
+            if peer.alert(index):
+                self._unseen = True  # a hand-out may just have missed it
+            self._watching |= peer.watched != NEVER
+
+    def _restless(self) -> bool:
+        """Whether the pages may say something new that no frame will tell."""
+        dealer, room = self.dealer, self.room
+        if dealer.recalls or room.revoking or self.reclaims:
+            return True
+        if room.line and (room.granted or room.granted_bytes):
+            return True
+        polls = self._polled()
+        if dealer.starved(polls=polls) or polls:
+            return True
+        if self.state is not State.OPEN and (dealer.getters or dealer.blocked):
+            return self._begun()
+        return self._unseen
+
+    def statistics(self) -> QueueStatistics:
+        """The figures of this moment."""
+        qsize = self.qsize()
+        store, dealer = self.store, self.dealer
+        held = len(store.held) + sum(p.lane.holding for p in dealer.peers)
+        return QueueStatistics(
+            qsize=qsize,
+            unfinished=store.unfinished,
+            held=held,
+            put=store.tail,
+            returned=store.returns,
+            redelivered=store.redelivered,
+            dead_letters=len(store.dead),
+            peers=len(dealer.peers),
+            peers_gone=self.deaths,
+            getters_waiting=len(dealer.getters) + len(dealer.blocked),
+            putters_waiting=len(self.room.line),
+            state=self.state.name.lower(),
+        )
+
+    def news(self) -> list[DeadRecord]:
+        """The items given up on since the last call, to be logged."""
+        news, self.store.news = self.store.news, []
+        return news
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless the invariants hold; after settle_down."""
+        self.dealer.check_invariants()
+        peers = list(self.dealer.peers)
+        self.room.check_invariants(peers)
+        room = self.room
+        if self.state is State.OPEN:
+            # What is delivered again comes on top: it cannot be refused.
+            again = sum(stray.attempts > 0 for stray in self.store.returned)
+            again += sum(p.lane.in_air_again for p in peers)
+            total = self.store.waiting + self.dealer.flying + room.granted + room.kept
+            assert total - again <= room.maxsize, (total, again, room.maxsize)
+        if not self.store.unfinished:
+            assert not self.joiners
+            assert not self.peer_joins
+        if self.state is not State.OPEN:
+            assert not room.line
+
+
+_POLL_TICKS = 3
+
+_HANDLERS: dict[int, Callable[[Hub, PeerRecord, bytes], None]] = {
+    Kind.WANT: Hub._want,
+    Kind.NEED: Hub._need,
+    Kind.REPORT: Hub._look,
+    Kind.LOOK: Hub._look_around,
+    Kind.SETTLE: Hub._settle,
+    Kind.RETURN: Hub._return,
+    Kind.BOUNCE: Hub._bounce,
+    Kind.YIELD: Hub._yield,
+    Kind.REQUEST: Hub._request,
+    Kind.SHUTDOWN: Hub._shutdown,
+}

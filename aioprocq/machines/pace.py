@@ -1,0 +1,54 @@
+"""How much a consumer should be sent ahead, from how fast it consumes.
+
+Invariants:
+
+* The window is one until a pace is known, and never more than ``LARGEST``.
+* What is sent ahead keeps a steady consumer busy for about ``AHEAD`` seconds; a
+  consumer that needs longer for one item is sent one at a time.
+* The window grows at most fourfold from one measurement to the next.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AHEAD", "LARGEST", "LONG", "Pace"]
+
+AHEAD = 0.0005
+"""Seconds of work that are sent ahead."""
+
+LARGEST = 1024
+"""Items that are sent ahead at most."""
+
+LONG = 0.05
+"""Seconds an item from which on not even one is asked for ahead."""
+
+
+class Pace:
+    """Measures one consumer."""
+
+    __slots__ = ("_count", "_since", "seconds", "window")
+
+    def __init__(self) -> None:
+        self.window = 1
+        self.seconds: float | None = None
+        self._since = 0.0
+        self._count = 0
+
+    def filled(self, count: int, now: float, *, empty: bool) -> None:
+        """``count`` items have come; ``empty``: there were none before."""
+        if empty:
+            self._since, self._count = now, 0
+        self._count += count
+
+    def emptied(self, now: float) -> None:
+        """Everything that came has been consumed."""
+        if not self._count:
+            return
+        self.seconds = max(now - self._since, 1e-9) / self._count
+        fitting = max(1, int(AHEAD / self.seconds))
+        self.window = min(fitting, LARGEST, max(4, 4 * self._count, self.window))
+        self._count = 0
+
+    @property
+    def ahead(self) -> bool:
+        """Whether to ask for the next item when the last one is handed out."""
+        return self.seconds is not None and self.seconds < LONG

@@ -1,0 +1,478 @@
+"""The peer: one process's side of its connection to a hub.
+
+It does no I/O and reads no clock. A driver gives it the frames that come down
+and carries out what it decides: frames in ``outbox``, waiters in ``woken``.
+
+Invariants:
+
+* ``handed`` is announced in the page before an item leaves ``items``; once the
+  hub has asked for what is left (a new epoch), nothing more leaves.
+* ``put`` is announced in the page before an item is sent; nothing is sent
+  beyond the room that the page showed after that.
+* While a getter waits, the hub owes this peer items, or a frame is in the
+  outbox that asks for some.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+
+from ..errors import ProtocolError
+from ..wire import frames as wire
+from ..wire.frames import Ask, Kind
+from ..wire.page import (
+    ABSORBED,
+    ALERT,
+    ANNOUNCE_WAITS,
+    ARRIVED,
+    EPOCH,
+    HANDED,
+    PUT,
+    PUT_BYTES,
+    RETURNS,
+    ROOM,
+    ROOM_BYTES,
+    SETTLED,
+    Page,
+    State,
+)
+from ..wire.payload import Parcel, Payload
+from .holdings import Holdings
+from .pace import Pace
+from .record import DeadRecord, Waiter
+
+__all__ = ["Answer", "Peer"]
+
+
+class Answer:
+    """The answer to a request, as far as it has come."""
+
+    __slots__ = ("letters", "value", "waiter")
+
+    def __init__(self, waiter: Waiter) -> None:
+        self.waiter = waiter
+        self.value: int | None = None
+        self.letters: list[DeadRecord] = []
+
+
+class Peer:
+    """What one process knows of a queue that another one owns."""
+
+    __slots__ = (
+        "_called",
+        "_ident",
+        "_returned",
+        "_returning",
+        "answers",
+        "attempts",
+        "epoch",
+        "failure",
+        "getters",
+        "handed",
+        "holdings",
+        "items",
+        "joinable",
+        "lane_full",
+        "later",
+        "limit",
+        "outbox",
+        "pace",
+        "page",
+        "put",
+        "put_bytes",
+        "putters",
+        "received",
+        "sized",
+        "woken",
+    )
+
+    def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
+        self.page = page
+        self.joinable = joinable
+        self.sized = sized  # whether the queue is bounded in bytes
+        self.items: deque[Payload] = deque()
+        self.attempts = 0
+        self.later: deque[tuple[int, int, list[Payload]]] = deque()
+        self.handed = self.received = self.limit = 0
+        self.epoch = page[EPOCH]
+        self.put = self.put_bytes = 0
+        self.outbox: deque[bytes] = deque()
+        self.getters: deque[Waiter] = deque()
+        self.putters: deque[Waiter] = deque()
+        self.woken: list[Waiter] = []
+        self.answers: dict[int, Answer] = {}
+        self.holdings = Holdings()
+        self.pace = Pace()
+        self.failure: OSError | None = None
+        self.lane_full = False  # a putter waits for the lane, not for room
+        self._called = 0
+        self._ident = 0
+        self._returning: deque[int] = deque()
+        self._returned = 0
+
+    # Getting
+
+    def take(self) -> Payload | None:
+        """Hand out the next item that is here; None: there is none.
+
+        Its lane index is ``handed - 1``, its failed attempts are ``attempts``.
+        """
+        items = self.items
+        if not items and not self._next_batch():
+            return None
+        page = self.page
+        handed = self.handed + 1
+        page[HANDED] = handed
+        if page[ALERT] < handed and not self._may_hand_out(handed):
+            return None
+        self.handed = handed
+        payload = items.popleft()
+        if not items and not self.later and self.pace.ahead:
+            self.ask_ahead()
+        return payload
+
+    def _next_batch(self) -> bool:
+        if not self.later:
+            return False
+        self.handed, self.attempts, payloads = self.later.popleft()
+        self.items.extend(payloads)
+        return True
+
+    def _may_hand_out(self, handed: int) -> bool:
+        page = self.page
+        # What the hub has counted as handed out, before it set the alert, is.
+        if page[EPOCH] != self.epoch and page[ABSORBED] < handed:
+            page[HANDED] = handed - 1
+            self._yield()
+            return False
+        self.outbox.append(wire.REPORT)
+        return True
+
+    def _yield(self) -> None:
+        # Everything that was read before this moment belongs to the hub again,
+        # and it sends nothing more until it has read this.
+        self.epoch = self.page[EPOCH]
+        self.items.clear()
+        self.later.clear()
+        self.limit = self.received
+        self.outbox.append(wire.encode_yield(self.epoch))
+        self._ask_for_getters()
+
+    def available(self) -> int:
+        """Items that are here and not handed out."""
+        return len(self.items) + sum(len(batch[2]) for batch in self.later)
+
+    def ask_ahead(self) -> None:
+        """See that the hub owes us one item at least."""
+        if self.limit <= self.received:
+            self.limit = self.received + 1
+            self.outbox.append(wire.encode_want(self.limit))
+
+    def starving(self, now: float) -> None:
+        """A get finds nothing here: note the pace."""
+        self.pace.emptied(now)
+        if self.page[EPOCH] != self.epoch:
+            self._yield()
+
+    def wait_to_get(self, waiter: Waiter) -> None:
+        """Let a getter wait, and see that the hub owes us enough."""
+        self.getters.append(waiter)
+        self._ask_for_getters(begin=True)
+
+    def _ask_for_getters(self, *, begin: bool = False) -> None:
+        count = len(self.getters)
+        if not count:
+            return
+        linger = all(w.linger for w in self.getters)
+        if self.limit - self.received < count:
+            self.limit = self.received + max(self.pace.window, count)
+        elif not (begin and self.page[ANNOUNCE_WAITS]) and not linger:
+            return
+        self.outbox.append(wire.encode_want(self.limit, blocked=True, linger=linger))
+
+    def stop_getting(self, waiter: Waiter) -> None:
+        """The getter has come to take its item, or waits no longer."""
+        if waiter in self.getters:
+            self.getters.remove(waiter)
+        elif waiter.woken:
+            waiter.woken = False
+            self._called -= 1
+
+    def hand_on(self) -> None:
+        """Wake getters for what is here: one for each item."""
+        while self.getters and self._called < self.available():
+            waiter = self.getters.popleft()
+            waiter.woken = True
+            self._called += 1
+            self.woken.append(waiter)
+
+    # Settling
+
+    def hold(self, holder: Hashable) -> int:
+        """The item taken last is held from now on: its lane index."""
+        index = self.handed - 1
+        self.holdings.hold(index, holder)
+        return index
+
+    def settle(self, index: int) -> bool:
+        """An item is done; False: it is not held."""
+        if not self.holdings.drop(index):
+            return False
+        prefix = self.holdings.prefix(self.handed)
+        if self._returning:
+            prefix = min(prefix, self._unread_return(prefix))
+        self.page[SETTLED] = prefix
+        if prefix <= index:
+            self.outbox.append(wire.encode_settle(index))
+        elif not self.items and not self.later:
+            self.outbox.append(wire.REPORT)
+        return True
+
+    def fail(self, index: int, reason: str, *, final: bool) -> bool:
+        """An attempt at an item failed; False: it is not held."""
+        if not self.holdings.drop(index):
+            return False
+        self._returning.append(index)
+        self.outbox.append(wire.encode_return(index, final, reason))
+        return True
+
+    def _unread_return(self, prefix: int) -> int:
+        # The page may be read before a RETURN that was sent earlier, so it must
+        # not call settled what that RETURN gives back.
+        while self._returning and self.page[RETURNS] > self._returned:
+            self._returning.popleft()
+            self._returned += 1
+        return min(self._returning, default=prefix)
+
+    # Putting
+
+    def begin_put(self, count: int, size: int) -> int:
+        """Announce that items are about to be sent: how many there is room for.
+
+        ``size`` is the size of the first, or of all where that does not matter.
+        """
+        page = self.page
+        put = self.put + count
+        page[PUT] = put
+        if self.sized:
+            page[PUT_BYTES] = self.put_bytes + size
+        room = page[ROOM]
+        if put > room or (self.sized and self.put_bytes + size > page[ROOM_BYTES]):
+            count = 0 if self.sized else max(0, min(count, room - self.put))
+            size = size if count else 0
+        self.put += count
+        self.put_bytes += size
+        page[PUT] = self.put
+        if self.sized:
+            page[PUT_BYTES] = self.put_bytes
+        return count
+
+    def take_back_put(self, count: int, size: int) -> None:
+        """The items announced last could not be sent."""
+        self.put -= count
+        self.put_bytes -= size
+        self.page[PUT] = self.put
+        if self.sized:
+            self.page[PUT_BYTES] = self.put_bytes
+
+    def wait_to_put(self, waiter: Waiter) -> None:
+        """Let a putter wait for room, or for the lane when there is room."""
+        self.putters.append(waiter)
+        if self.has_room(waiter.size):
+            self.lane_full = True
+        else:
+            self._ask_for_room()
+
+    def has_room(self, size: int) -> bool:
+        """Whether one item of ``size`` bytes may be put now."""
+        page = self.page
+        if self.put >= page[ROOM]:
+            return False
+        return not self.sized or self.put_bytes + size <= page[ROOM_BYTES]
+
+    def stop_putting(self, waiter: Waiter) -> None:
+        """The putter has come to use its room, or waits no longer."""
+        if waiter in self.putters:
+            first = self.putters[0] is waiter
+            self.putters.remove(waiter)
+            if first:
+                self._ask_for_room()
+        waiter.woken = False
+
+    def _ask_for_room(self) -> None:
+        count = len(self.putters)
+        self.outbox.append(
+            wire.encode_need(count, self.putters[0].size if count else 0)
+        )
+
+    def pass_room_on(self) -> None:
+        """Wake putters for the room that is left, or ask for more."""
+        self.lane_full = False
+        free = self.page[ROOM] - self.put
+        free_bytes = self.page[ROOM_BYTES] - self.put_bytes if self.sized else 0
+        while self.putters and free > 0:
+            if self.sized:
+                free_bytes -= self.putters[0].size
+                if free_bytes < 0:
+                    break
+            waiter = self.putters.popleft()
+            waiter.woken = True
+            self.woken.append(waiter)
+            free -= 1
+        if self.putters:
+            self._ask_for_room()
+
+    def correction(self) -> int:
+        """What the published number of waiting items does not know of us yet."""
+        page = self.page
+        return page[PUT] - page[ARRIVED] - (page[HANDED] - page[ABSORBED])
+
+    # Requests
+
+    def request(self, ask: Ask, waiter: Waiter) -> int:
+        """Ask the hub for something: the number under which it answers."""
+        self._ident = (self._ident + 1) & 0xFFFFFFFF
+        self.answers[self._ident] = Answer(waiter)
+        self.outbox.append(wire.encode_request(self._ident, ask))
+        return self._ident
+
+    def forget(self, ident: int, *, cancel: bool = False) -> None:
+        """The answer is not waited for any longer."""
+        answer = self.answers.pop(ident, None)
+        if cancel and answer is not None and answer.value is None:
+            self.outbox.append(wire.encode_request(ident, Ask.CANCEL))
+
+    # What comes down
+
+    def receive(self, data: bytes, now: float) -> None:
+        """A frame without descriptors has come from the hub."""
+        if not data:
+            raise ProtocolError("an empty frame")
+        handler = _HANDLERS.get(data[-1])
+        if handler is None:
+            raise ProtocolError(f"a frame of unknown kind {data[-1]}")
+        handler(self, data, now)
+
+    def receive_parcel(
+        self, frame: wire.ParcelFrame, payload: Parcel, now: float
+    ) -> None:
+        """A PARCEL has come, with its descriptors."""
+        self._add(frame.place, frame.attempts, [payload], now)
+
+    def receive_dead(self, ident: int, record: DeadRecord) -> None:
+        """One dead letter has come."""
+        if ident in self.answers:
+            self.answers[ident].letters.append(record)
+
+    def bounce(self, index: int, failure: OSError | None) -> None:
+        """A parcel came without its descriptors: the hub keeps it.
+
+        With a ``failure``, the next get raises it.
+        """
+        self.received = max(self.received, index + 1)
+        self.limit = max(self.limit, self.received)
+        self.outbox.append(wire.encode_bounce(index))
+        if failure is not None:
+            self.failure = failure
+            if self.getters:
+                waiter = self.getters.popleft()
+                waiter.woken = True
+                self._called += 1
+                self.woken.append(waiter)
+        self._ask_for_getters()
+
+    def _items(self, data: bytes, now: float) -> None:
+        start, attempts, payloads = wire.decode_items(data)
+        self._add(start, attempts, list(payloads), now)
+
+    def _add(
+        self, start: int, attempts: int, payloads: list[Payload], now: float
+    ) -> None:
+        count = len(payloads)
+        empty = not self.items and not self.later
+        self.pace.filled(count, now, empty=empty)
+        if empty:
+            self.handed, self.attempts = start, attempts
+            self.items.extend(payloads)
+        else:
+            self.later.append((start, attempts, payloads))
+        self.received = start + count
+        self.limit = max(self.limit, self.received)
+        window = self.pace.window
+        if window > 1 and 2 * (self.limit - self.received) < window:
+            self.limit = self.received + window
+            self.outbox.append(wire.encode_want(self.limit))
+        if self.getters:
+            self.hand_on()
+
+    def _void(self, data: bytes, now: float) -> None:
+        self.received = max(self.received, wire.decode_number(data))
+        self.limit = self.received
+        if self.page[EPOCH] != self.epoch:
+            self._yield()
+        else:
+            self._ask_for_getters()
+
+    def _room(self, data: bytes, now: float) -> None:
+        self.pass_room_on()
+
+    def _end(self, data: bytes, now: float) -> None:
+        state = wire.decode_flag(data)
+        self._end_all(self.putters)
+        if state < State.DRAINED:
+            return
+        self.limit = self.received
+        keep = deque[Waiter]()
+        if state < State.OVER and not self.holdings:
+            keep.extend(w for w in self.getters if w.linger)
+        ended = deque(w for w in self.getters if w not in keep)
+        self._end_all(ended)
+        self.getters = keep
+        self._ask_for_getters()
+
+    def end_putters(self) -> None:
+        """Nobody puts here any more."""
+        self._end_all(self.putters)
+
+    def _end_all(self, line: deque[Waiter]) -> None:
+        for waiter in line:
+            waiter.ended = True
+            self.woken.append(waiter)
+        line.clear()
+
+    def _reply(self, data: bytes, now: float) -> None:
+        ident, value = wire.decode_reply(data)
+        answer = self.answers.get(ident)
+        if answer is not None:
+            answer.value = value
+            answer.waiter.woken = True
+            self.woken.append(answer.waiter)
+
+    def everyone(self) -> list[Waiter]:
+        """All who wait for anything, to be woken because the connection is gone."""
+        waiters = [*self.getters, *self.putters]
+        waiters += [answer.waiter for answer in self.answers.values()]
+        return waiters
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless the invariants hold."""
+        self.holdings.check_invariants()
+        assert self.page[HANDED] <= self.handed or not self.items
+        assert self.page[PUT] == self.put
+        assert self.limit >= self.received
+        assert self._called >= 0
+        if self.getters:
+            asked = any(data[-1] == Kind.WANT for data in self.outbox)
+            assert self.limit > self.received or asked
+        if self.joinable:
+            assert self.page[SETTLED] <= self.holdings.prefix(self.handed)
+
+
+_HANDLERS: dict[int, Callable[[Peer, bytes, float], None]] = {
+    Kind.ITEMS: Peer._items,
+    Kind.VOID: Peer._void,
+    Kind.ROOM: Peer._room,
+    Kind.END: Peer._end,
+    Kind.REPLY: Peer._reply,
+}

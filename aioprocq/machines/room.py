@@ -1,0 +1,241 @@
+"""Room in a bounded queue: who waits for it, and who was granted how much.
+
+Invariants:
+
+* Items that wait, room granted to peers and room kept for waiters of the
+  owner's process together never exceed ``maxsize`` (and bytes ``max_bytes``).
+* Room is granted in the order in which it was asked for. Room beyond what was
+  asked for is granted only while nobody waits, and taken back when somebody does.
+* Room that was asked for is left alone for ``GRACE`` ticks: long enough for the
+  one who waits for it to run.
+* A peer that has begun a put within its room may finish it, even when the room
+  was taken back meanwhile; so that much stays reserved until it has arrived.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TypeAlias
+
+from ..wire.frames import encode_room
+from ..wire.page import PUT, PUT_BYTES, ROOM, ROOM_BYTES, UNLIMITED
+from .record import PeerRecord, Waiter
+
+__all__ = ["Room"]
+
+Putter: TypeAlias = "Waiter | PeerRecord"
+
+GRACE = 20
+"""Ticks within which a peer should use the room that it has asked for."""
+
+
+class Room:
+    """The bound of one queue."""
+
+    __slots__ = (
+        "closed",
+        "granted",
+        "granted_bytes",
+        "kept",
+        "kept_bytes",
+        "line",
+        "max_bytes",
+        "maxsize",
+        "producers",
+        "revoking",
+    )
+
+    def __init__(self, maxsize: float, max_bytes: int | None) -> None:
+        # A queue is full from maxsize items on: with 1.5, two fit.
+        unbounded = maxsize <= 0 or maxsize >= UNLIMITED
+        self.maxsize = UNLIMITED if unbounded else math.ceil(maxsize)
+        self.max_bytes = UNLIMITED if max_bytes is None else max_bytes
+        self.line: deque[Putter] = deque()
+        self.granted = self.granted_bytes = 0
+        self.kept = self.kept_bytes = 0
+        self.producers: dict[PeerRecord, None] = {}
+        self.revoking: dict[PeerRecord, None] = {}
+        self.closed = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is any bound."""
+        return self.maxsize < UNLIMITED or self.max_bytes < UNLIMITED
+
+    def admit(self, peer: PeerRecord) -> None:
+        """Set out the room of a new peer."""
+        unlimited = 0 if self.closed or self.bounded else UNLIMITED
+        peer.room = peer.room_bytes = unlimited
+        peer.page[ROOM] = peer.page[ROOM_BYTES] = unlimited
+
+    def fits(self, qsize: int, size: int, waiting_bytes: int) -> bool:
+        """Whether the owner may put one item of ``size`` bytes now."""
+        return (
+            qsize + self.granted + self.kept + 1 <= self.maxsize
+            and waiting_bytes + self.granted_bytes + self.kept_bytes + size
+            <= self.max_bytes
+        )
+
+    def received(self, peer: PeerRecord, count: int, size: int) -> None:
+        """Items have arrived: their room is theirs no longer."""
+        before, before_bytes = peer.granted, peer.granted_bytes
+        peer.received += count
+        peer.received_bytes += size
+        self.granted -= before - peer.granted
+        self.granted_bytes -= before_bytes - peer.granted_bytes
+
+    def ask(self, peer: PeerRecord, count: int, size: int) -> None:
+        """A peer's first put that waits is ``count`` items of ``size`` bytes."""
+        if count == 0:
+            peer.grace = 0
+            self.leave(peer)
+            return
+        if peer.need is None:
+            self.line.append(peer)
+        peer.need = count, size
+        self.producers[peer] = None
+
+    def leave(self, putter: Putter) -> None:
+        """Somebody waits no longer."""
+        if isinstance(putter, PeerRecord):
+            if putter.need is None:
+                return
+            putter.need = None
+        if putter in self.line:
+            self.line.remove(putter)
+
+    def forget(self, peer: PeerRecord) -> None:
+        """A peer is gone, and its room is free."""
+        self.leave(peer)
+        self.producers.pop(peer, None)
+        self.revoking.pop(peer, None)
+        self.granted -= peer.granted
+        self.granted_bytes -= peer.granted_bytes
+        peer.room, peer.room_bytes = peer.received, peer.received_bytes
+
+    def keep(self, waiter: Waiter) -> None:
+        """Keep a place for a waiter of the owner's process that is woken."""
+        waiter.woken = True
+        self.kept += 1
+        self.kept_bytes += waiter.size
+
+    def unkeep(self, waiter: Waiter) -> None:
+        """The waiter has come, or was cancelled."""
+        self.kept -= 1
+        self.kept_bytes -= waiter.size
+
+    def grant(self, qsize: int, waiting_bytes: int) -> list[Putter]:
+        """Serve the line as far as there is room: those who were served."""
+        served: list[Putter] = []
+        while self.line:
+            head = self.line[0]
+            free = self.maxsize - qsize - self.granted - self.kept
+            free_bytes = (
+                self.max_bytes - waiting_bytes - self.granted_bytes - self.kept_bytes
+            )
+            count, size = (
+                head.need or (1, 0)
+                if isinstance(head, PeerRecord)
+                else (
+                    1,
+                    head.size,
+                )
+            )
+            if free < 1 or free_bytes < size:
+                break
+            self.line.popleft()
+            if isinstance(head, PeerRecord):
+                head.need = None
+                self._give(head, int(min(count, free)), size)
+                head.grace = GRACE
+                head.outbox.append(encode_room(head.room, head.room_bytes))
+            else:
+                self.keep(head)
+            served.append(head)
+        return served
+
+    def top_up(self, qsize: int) -> None:
+        """Grant busy producers more than they asked for, while nobody waits."""
+        if self.line or self.closed or self.max_bytes < UNLIMITED:
+            return
+        free = self.maxsize - qsize - self.granted - self.kept
+        share = int(self.maxsize // (2 * len(self.producers))) if self.producers else 0
+        for peer in self.producers:
+            more = int(min(share - peer.granted, free))
+            if more > 0 and peer not in self.revoking:
+                self._give(peer, more, 0)
+                free -= more
+
+    def _give(self, peer: PeerRecord, count: int, size: int) -> None:
+        before, before_bytes = peer.granted, peer.granted_bytes
+        if self.maxsize < UNLIMITED:
+            peer.room = max(peer.room, peer.received) + count
+        else:
+            peer.room = UNLIMITED
+        if self.max_bytes < UNLIMITED:
+            peer.room_bytes = max(peer.room_bytes, peer.received_bytes) + size
+        else:
+            peer.room_bytes = UNLIMITED
+        self.granted += peer.granted - before
+        self.granted_bytes += peer.granted_bytes - before_bytes
+        self.revoking.pop(peer, None)
+        peer.page[ROOM_BYTES] = peer.room_bytes
+        peer.page[ROOM] = peer.room
+
+    def revoke(self) -> bool:
+        """Begin to take back room that was granted and is not used.
+
+        What a peer has begun to use meanwhile shows in its page a moment later,
+        when ``collect`` is called. False: there is none to take back.
+        """
+        found = False
+        for peer in self.producers:
+            if not peer.grace and (peer.granted or peer.granted_bytes):
+                peer.page[ROOM] = peer.received
+                peer.page[ROOM_BYTES] = peer.received_bytes
+                self.revoking[peer] = None
+                found = True
+        return found
+
+    def age(self) -> None:
+        """Time passes for those who were granted room and do not use it."""
+        for peer in self.producers:
+            peer.grace = max(0, peer.grace - 1)
+
+    def collect(self) -> None:
+        """Free the room that was taken back and that no put has begun to use."""
+        for peer in self.revoking:
+            before, before_bytes = peer.granted, peer.granted_bytes
+            if peer.room < UNLIMITED:
+                begun = max(peer.page[PUT], peer.received)
+                peer.room = min(peer.room, begun)
+            if peer.room_bytes < UNLIMITED:
+                begun = max(peer.page[PUT_BYTES], peer.received_bytes)
+                peer.room_bytes = min(peer.room_bytes, begun)
+            self.granted -= before - peer.granted
+            self.granted_bytes -= before_bytes - peer.granted_bytes
+        self.revoking.clear()
+
+    def close(self, peers: list[PeerRecord]) -> list[Putter]:
+        """No more puts: those who waited for room."""
+        self.closed = True
+        for peer in peers:
+            peer.page[ROOM] = peer.page[ROOM_BYTES] = 0
+            if peer.room == UNLIMITED:
+                peer.room = peer.room_bytes = 0
+        waited = list(self.line)
+        for putter in waited:
+            if isinstance(putter, PeerRecord):
+                putter.need = None
+        self.line.clear()
+        return waited
+
+    def check_invariants(self, peers: list[PeerRecord]) -> None:
+        """Raise AssertionError unless the invariants hold."""
+        assert self.granted == sum(p.granted for p in peers)
+        assert self.granted_bytes == sum(p.granted_bytes for p in peers)
+        assert self.kept >= 0
+        assert self.kept_bytes >= 0
+        for putter in self.line:
+            assert not isinstance(putter, PeerRecord) or putter.need

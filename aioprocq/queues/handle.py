@@ -1,0 +1,187 @@
+"""A process's hold on one queue: made here, inherited by a fork, or received.
+
+Invariants:
+
+* A process has at most one handle of a queue: a queue that arrives where it is
+  known already is the one that is known.
+* After a fork the child's handles have stations of their own, undialled.
+* When the last face of a handle is gone, its station is disposed of.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from typing import Any
+
+from ..drivers.hub_station import HubStation
+from ..drivers.peer_station import PeerStation
+from ..drivers.station import Settings, Station
+from ..errors import CannotTravel, QueueClosed
+from ..wire.payload import Descriptor, carry, receive_carried
+
+__all__ = ["Handle", "arrive"]
+
+
+class Handle:
+    """What the faces of one queue in one process share."""
+
+    __slots__ = ("__weakref__", "_finalizer", "settings", "station")
+
+    def __init__(self, station: Station) -> None:
+        self.settings: Settings = station.settings
+        self.station = station
+        self._finalizer = weakref.finalize(self, _dispose, station)
+        _handles[self.settings.uid] = self
+
+    @classmethod
+    def create(cls, settings: Settings) -> Handle:
+        """Make a queue that this process owns."""
+        return cls(HubStation(settings))
+
+    @property
+    def owner(self) -> bool:
+        """Whether this process created the queue."""
+        return self.settings.owner == os.getpid()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed here."""
+        return isinstance(self.station, _Closed)
+
+    def close(self) -> None:
+        """Use it no longer; the owner's hub serves the others all the same."""
+        if isinstance(self.station, _Closed):
+            return
+        station = self.station
+        if isinstance(station, _Deferred):
+            station = station.behind
+        self.station = _Closed(station, owner=self.owner)  # type: ignore[assignment]
+        station.end_waits()
+        if not self.owner:
+            self._finalizer()
+
+    def defer(self, failure: Exception) -> None:
+        """Have the next get raise what one item of several raised."""
+        self.station = _Deferred(self, self.station, failure)  # type: ignore[assignment]
+
+    def dispose(self) -> None:
+        """Close, and in the owner's process end the queue for everybody."""
+        self.close()
+        self._finalizer()
+
+    def inherit(self) -> None:
+        """In a child after a fork."""
+        self._finalizer.detach()
+        self.station = self.station.inherit()
+        self._finalizer = weakref.finalize(self, _dispose, self.station)
+
+    def reduce(self) -> tuple[Settings, list[Any]]:
+        """What travels: the settings, and the places of two descriptors."""
+        descriptors = self.station.handle()
+        places = carry(descriptors)
+        if places is not None:
+            return self.settings, list(places)
+        duplicate = _spawning()
+        if duplicate is not None:
+            return self.settings, [duplicate(number) for number in descriptors]
+        raise CannotTravel(
+            f"queue {self.settings.name!r} can be handed to a process as an argument "
+            "of multiprocessing.Process, in initargs of an executor, or through "
+            "another aioprocq queue; it cannot be pickled by itself"
+        )
+
+
+_handles: weakref.WeakValueDictionary[bytes, Handle] = weakref.WeakValueDictionary()
+
+
+def arrive(settings: Settings, places: list[Any]) -> Handle:
+    """The handle of a queue that has come from another process."""
+    descriptors = [
+        Descriptor(receive_carried(p) if isinstance(p, int) else p.detach())
+        for p in places
+    ]
+    known = _handles.get(settings.uid)
+    if known is not None and not isinstance(known.station, _Closed):
+        return known
+    return Handle(PeerStation(settings, *descriptors))
+
+
+def _spawning() -> Any:
+    # The standard library's way to take a descriptor along to a process that is
+    # being started; None when none is.
+    context = sys.modules.get("multiprocessing.context")
+    if context is None or context.get_spawning_popen() is None:
+        return None
+    from multiprocessing.reduction import DupFd
+
+    return DupFd
+
+
+def _dispose(station: Station) -> None:
+    station.dispose()
+
+
+class _Deferred:
+    """A station whose next item did not unpickle: the next get says so."""
+
+    def __init__(self, handle: Handle, station: Station, failure: Exception) -> None:
+        self._handle = handle
+        self.behind = station
+        self._failure = failure
+        self.quick = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("take", "take_delivery"):
+            return getattr(self.behind, name)
+        self._handle.station = self.behind
+        raise self._failure
+
+    def inherit(self) -> Station:
+        return self.behind.inherit()
+
+
+class _Closed:
+    """The station of a handle that was closed."""
+
+    _still = frozenset(
+        {
+            "begin_ask",
+            "block",
+            "check_loop",
+            "dispose",
+            "end_ask",
+            "future_waiter",
+            "new_waiter",
+            "qsize",
+            "settle",
+            "settle_anywhere",
+            "settle_held",
+            "settings",
+            "shutdown",
+            "sleep",
+            "statistics",
+        }
+    )
+
+    def __init__(self, station: Station, *, owner: bool) -> None:
+        self._station = station
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Any:
+        if self._owner and name in self._still:
+            return getattr(self._station, name)
+        queue = self._station.settings.name
+        raise QueueClosed(f"Queue {queue!r} is closed; use it before its close()")
+
+    def inherit(self) -> _Closed:
+        return _Closed(self._station.inherit(), owner=False)
+
+
+def _after_fork() -> None:
+    for handle in list(_handles.values()):
+        handle.inherit()
+
+
+os.register_at_fork(after_in_child=_after_fork)

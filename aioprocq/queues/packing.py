@@ -1,0 +1,138 @@
+"""Between what users put and get, and what stations carry."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections.abc import Hashable, Iterable
+
+from ..drivers.segment import open_payload
+from ..drivers.station import Station
+from ..machines.record import DeadRecord
+from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
+from ..wire.payload import Payload, dumps, escalate, pack_item, size_of
+from .delivery import DeadLetter
+
+__all__ = [
+    "chunks",
+    "empty",
+    "full",
+    "letters",
+    "pack",
+    "task_holder",
+    "unpack",
+    "waiting_size",
+]
+
+
+def pack(station: Station, item: object) -> Payload:
+    """Pickle an item, and write what is large into a segment.
+
+    Raises what the pickler raises, OSError when no segment can be made, and
+    ValueError for an item that is larger than the queue's ``max_bytes``.
+    """
+    draft = pack_item(item)
+    limit = station.settings.max_bytes
+    if limit is not None:
+        size = len(draft) + 1 if isinstance(draft, bytes) else draft.size
+        if size > limit:
+            raise ValueError(
+                f"an item of {size} bytes never fits into queue "
+                f"{station.settings.name!r} with max_bytes={limit}; split it, or "
+                "create the queue with a larger max_bytes"
+            )
+    return station.pack(draft)
+
+
+def waiting_size(payload: Payload) -> int:
+    """The bytes that a putter waits for: as a peer's frame has them."""
+    return size_of(payload) + isinstance(payload, bytes)
+
+
+def unpack(
+    station: Station, payload: Payload, fail: Hashable, token: int | None
+) -> object:
+    """Unpickle an item that was handed out.
+
+    An item that does not unpickle has failed once: it is given back in the name
+    of the holder ``fail``, or by its ``token``, and the error says whose it was.
+    """
+    try:
+        if type(payload) is bytes:
+            return pickle.loads(payload)
+        return open_payload(payload)
+    except Exception as failure:
+        failure.add_note(
+            f"aioprocq: this item of queue {station.settings.name!r} could not be "
+            "unpickled here; see that its class can be imported in this process"
+        )
+        if station.settings.joinable:
+            reason = f"it could not be unpickled: {failure!r}"
+            if token is None:
+                station.fail_latest(fail, reason)
+            else:
+                station.fail(token, reason, final=False)
+        raise
+
+
+def task_holder() -> Hashable:
+    """Who holds what is handed out now: the running task, or the thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident() if task is None else -id(task)
+
+
+def letters(records: list[DeadRecord]) -> list[DeadLetter]:
+    """Dead letters for users."""
+    return [_letter(record) for record in records]
+
+
+def _letter(record: DeadRecord) -> DeadLetter:
+    try:
+        item = open_payload(record.payload)
+    except Exception:  # it may be dead because it cannot be read: show its bytes
+        item = getattr(record.payload, "head", record.payload)
+    return DeadLetter(item, record.attempts, record.reason)
+
+
+def chunks(station: Station, items: Iterable[object]) -> Iterable[list[Payload]]:
+    """Pickle items, in lists of about a batch."""
+    chunk: list[Payload] = []
+    size = 0
+    plain = station.settings.max_bytes is None
+    try:
+        for item in items:
+            try:
+                data: Payload = dumps(item, 5, buffer_callback=escalate)
+            except Exception:
+                data = pack(station, item)
+            else:
+                if len(data) > INLINE_LIMIT or not plain:
+                    data = pack(station, item)
+            chunk.append(data)
+            size += len(data)
+            if size > BATCH_BYTES or len(chunk) >= BATCH_ITEMS:
+                yield chunk
+                chunk, size = [], 0
+    except Exception:
+        if chunk:
+            yield chunk  # those before the one that failed are put
+        raise
+    if chunk:
+        yield chunk
+
+
+def full(name: str, maxsize: float) -> str:
+    """The message of a QueueFull."""
+    return (
+        f"queue {name!r} is full (maxsize={maxsize}): await put(), or allow a "
+        "longer timeout"
+    )
+
+
+def empty(name: str) -> str:
+    """The message of a QueueEmpty."""
+    return f"queue {name!r} is empty: await get(), or allow a longer timeout"

@@ -1,0 +1,349 @@
+"""The blocking face: for plain functions in workers, and for threads.
+
+The same operations as the asynchronous face, over the same stations; what waits
+there on the event loop waits here in the calling thread.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from ..drivers.waiting import running_loop
+from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
+from ..machines.statistics import QueueStatistics
+from ..wire.frames import INLINE_LIMIT, Ask
+from ..wire.payload import Payload, dumps, escalate
+from .checks import check_count, check_timeout
+from .delivery import DeadLetter, Delivery
+from .handle import Handle
+from .packing import chunks, empty, full, letters, pack, unpack, waiting_size
+
+__all__ = ["SyncQueue"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class SyncQueue(Generic[T]):
+    """A queue as ``multiprocessing`` has it: calls that block.
+
+    Get it from ``Queue.sync``. It may be used from any number of threads at once.
+    In an owner without a running event loop, a blocking call drives the queue
+    while it waits; between calls nobody does. On the thread of a running event
+    loop a call that could block raises LoopMismatch, a RuntimeError.
+    """
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<blocking face of queue {self._handle.settings.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self._handle.settings.name
+
+    # Putting
+
+    def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
+        """Put an item, waiting for room if there is none and ``block`` is true.
+
+        Args:
+            obj: anything that pickles; what is large goes through shared memory.
+            block: False raises QueueFull at once, and ignores the timeout.
+            timeout: seconds to wait for room; None waits as long as it takes.
+
+        Raises: as ``Queue.put`` does. A put that returned outlives its process.
+        """
+        if block and running_loop() is not None:
+            raise _on_loop("put")
+        until = None if timeout is None or not block else check_timeout(timeout)
+        station = self._handle.station
+        try:
+            data: Payload = dumps(obj, 5, buffer_callback=escalate)
+        except Exception:
+            data = pack(station, obj)
+        else:
+            if len(data) > INLINE_LIMIT or station.settings.max_bytes is not None:
+                data = pack(station, obj)
+        if not station.put(data):
+            if not block:
+                return self._put_now(data)
+            self._wait_to_put([data], until)
+
+    def _put_now(self, payload: Payload) -> None:
+        station = self._handle.station
+        station.ask_for_room(payload)
+        if not self._handle.owner and running_loop() is None:
+            self._ask(Ask.FLUSH)  # when this is answered, so is the other
+            if station.put(payload):
+                return
+        raise QueueFull(full(self.name, station.settings.maxsize))
+
+    def _wait_to_put(self, payloads: list[Payload], until: float | None) -> None:
+        station = self._handle.station
+        done = 0
+        while done < len(payloads):
+            waiter = station.new_waiter(size=waiting_size(payloads[done]))
+            station.begin_put(waiter)
+            try:
+                if not station.block(waiter, until):
+                    raise QueueFull(full(self.name, station.settings.maxsize))
+                if self._handle.closed:
+                    raise self._handle.station.shut_error()
+                station.come_to_put(waiter)
+                done += station.put_batch(payloads[done:])
+            finally:
+                station.end_put(waiter)
+
+    def put_nowait(self, obj: T) -> None:
+        """Put an item if there is room now; QueueFull if there is none."""
+        self.put(obj, block=False)
+
+    def put_many(self, items: Iterable[T], timeout: float | None = None) -> None:
+        """Put the items of an iterable, in few messages; see ``Queue.put_many``."""
+        if running_loop() is not None:
+            raise _on_loop("put_many")
+        until = check_timeout(timeout)
+        done = 0
+        try:
+            for chunk in chunks(self._handle.station, items):
+                count = self._handle.station.put_batch(chunk)
+                if count < len(chunk):
+                    self._wait_to_put(chunk[count:], until)
+                done += len(chunk)
+        except Exception as failure:
+            failure.add_note(f"aioprocq: {done} of the items, or more, were put")
+            raise
+
+    # Getting
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Get the oldest item, waiting for one if there is none and ``block`` is true.
+
+        Args:
+            block: False raises QueueEmpty at once, after the owner was asked, and
+                ignores the timeout.
+            timeout: seconds to wait for an item; None waits as long as it takes.
+
+        Raises: as ``Queue.get`` does.
+        """
+        if block and running_loop() is not None:
+            raise _on_loop("get")
+        until = None if timeout is None or not block else check_timeout(timeout)
+        station = self._handle.station
+        holder = threading.get_ident()
+        payload: Any = station.take(holder)
+        if payload is None:
+            payload = self._wait(lambda: station.take(holder), block, until)
+        if type(payload) is bytes:
+            try:
+                return pickle.loads(payload)  # type: ignore[no-any-return]
+            except Exception:
+                pass  # again, below, where the failure is dealt with
+        return unpack(station, payload, holder, None)  # type: ignore[return-value]
+
+    def _wait(
+        self,
+        take: Callable[[], R | None],
+        block: bool,
+        until: float | None,
+        *,
+        linger: bool = False,
+    ) -> R:
+        if not block or (until is not None and until <= time.monotonic()):
+            return self._ask_for_one(take)
+        station = self._handle.station
+        while True:
+            if station.take_ended(linger=linger):
+                if (got := take()) is not None:
+                    return got
+                raise station.shut_error()
+            waiter = station.new_waiter(linger=linger)
+            station.begin_get(waiter)
+            try:
+                woken = station.block(waiter, until)
+                if self._handle.closed:
+                    raise self._handle.station.shut_error()
+                got = take()
+            finally:
+                station.end_get(waiter, took=waiter.woken)
+            if got is not None:
+                return got
+            if waiter.ended:
+                raise self._handle.station.shut_error()
+            if not woken:
+                raise QueueEmpty(empty(self.name))
+
+    def _ask_for_one(self, take: Callable[[], R | None]) -> R:
+        station = self._handle.station
+        station.refresh()
+        got = take()
+        if got is None and not self._handle.owner and running_loop() is None:
+            self._ask(Ask.POLL)
+            got = take()
+        if got is not None:
+            return got
+        if station.take_ended(linger=False):
+            raise station.shut_error()
+        raise QueueEmpty(empty(self.name))
+
+    def get_nowait(self) -> T:
+        """Get an item if there is one; QueueEmpty if there is none.
+
+        In a process that does not own the queue this asks the owner. On the thread
+        of a running event loop it takes what has arrived, as ``Queue.get_nowait``.
+        """
+        return self.get(block=False)
+
+    def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
+        """Get one item at least, and then all that are here, up to a limit."""
+        check_count(max_items, "max_items")
+        items = [self.get(timeout=timeout)]
+        station = self._handle.station
+        holder = threading.get_ident()
+        while len(items) < max_items:
+            payload = station.take(holder)
+            if payload is None:
+                break
+            try:
+                items.append(unpack(station, payload, holder, None))  # type: ignore[arg-type]
+            except Exception as failure:
+                self._handle.defer(failure)  # those before it are not lost for it
+                break
+        return items
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            try:
+                item = self.get()
+            except QueueShutDown:
+                return
+            yield item
+
+    def deliveries(self) -> Iterator[Delivery[T]]:
+        """The items one by one, each to be settled by name, until shutdown.
+
+        At a shutdown it ends when nothing is left that a dying consumer could
+        still return, so that somebody is there to take it.
+        """
+        while True:
+            try:
+                delivery = self.get_delivery(linger=True)
+            except QueueShutDown:
+                return
+            yield delivery
+
+    def get_delivery(
+        self, timeout: float | None = None, *, linger: bool = False
+    ) -> Delivery[T]:
+        """Get the oldest item as a Delivery; otherwise as ``get``."""
+        if running_loop() is not None:
+            raise _on_loop("get_delivery")
+        if not self._handle.settings.joinable:
+            raise TypeError("only a JoinableQueue has deliveries; create one of those")
+        until = check_timeout(timeout)
+        station = self._handle.station
+        got = station.take_delivery()
+        if got is None:
+            got = self._wait(station.take_delivery, True, until, linger=linger)
+        payload, token, attempt = got
+        item: Any = unpack(station, payload, None, token)
+        return Delivery(station, token, item, attempt)
+
+    # Figures
+
+    def qsize(self) -> int:
+        """How many items wait; see ``Queue.qsize``."""
+        return self._handle.station.qsize()
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Whether ``maxsize`` items wait."""
+        return 0 < self._handle.settings.maxsize <= self.qsize()
+
+    def statistics(self) -> QueueStatistics:
+        """The figures of this moment."""
+        return self._handle.station.statistics()
+
+    # Finishing
+
+    def task_done(self) -> None:
+        """Settle what this thread got first; see ``JoinableQueue.task_done``."""
+        station = self._handle.station
+        if self._handle.settings.joinable:
+            if station.settle_held(threading.get_ident()):
+                return
+            if self._handle.owner or running_loop() is not None:
+                if station.settle_anywhere():
+                    return
+            elif self._ask(Ask.TASK_DONE)[0] == 0:
+                return
+        raise ValueError("task_done() called too many times")
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until everything is finished: True; or for ``timeout`` seconds: False.
+
+        See ``Queue.join``.
+        """
+        if running_loop() is not None:
+            raise _on_loop("join")
+        value, _ = self._ask(Ask.JOIN, check_timeout(timeout))
+        return value is not None
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What was given up on, oldest first."""
+        return letters(self._ask(Ask.DEAD_LETTERS)[1])
+
+    def flush(self) -> None:
+        """Wait until what this process has put has arrived at the owner."""
+        self._ask(Ask.FLUSH)
+
+    def _ask(
+        self, ask: Ask, until: float | None = None
+    ) -> tuple[int | None, list[Any]]:
+        station = self._handle.station
+        while True:
+            waiter = station.new_waiter()
+            ident = station.begin_ask(ask, waiter)
+            if ident is None:
+                return station.end_ask(0)
+            try:
+                woken = station.block(waiter, until)
+            finally:
+                value, found = station.end_ask(ident)
+            if not woken:
+                return None, found
+            if not self._handle.owner and value is not None:
+                return value, found
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """End the queue for everybody; see ``Queue.shutdown``."""
+        self._handle.station.shutdown(immediate=immediate)
+
+    def close(self) -> None:
+        """Use the queue no longer in this process; see ``Queue.close``."""
+        self._handle.close()
+
+    def join_thread(self) -> None:
+        """Do nothing: there is no thread. For code written for multiprocessing."""
+
+    def cancel_join_thread(self) -> None:
+        """Do nothing: there is no thread. For code written for multiprocessing."""
+
+
+def _on_loop(name: str) -> LoopMismatch:
+    return LoopMismatch(
+        f"sync.{name}() could block this thread's running event loop; await "
+        f"{name}() of the queue itself instead"
+    )

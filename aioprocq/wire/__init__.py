@@ -1,0 +1,1 @@
+"""Floor 1: what travels between processes, and how it is written down."""

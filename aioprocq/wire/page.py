@@ -1,0 +1,93 @@
+"""The words of the two kinds of shared page.
+
+Invariants:
+
+* Every word is 8 bytes, aligned, and has exactly one writer.
+* A peer's words and the hub's words of one page lie on different cache lines.
+* A word that counts never shrinks, except where its writer takes back an
+  announcement that it has just made (``HANDED`` by one, ``PUT`` by one batch).
+
+A store into such a page costs some thirty nanoseconds, and what was stored is
+there to be read after the process that stored it was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableSequence
+from enum import IntEnum
+
+__all__ = [
+    "ABSORBED",
+    "ALERT",
+    "ANNOUNCE_WAITS",
+    "ARRIVED",
+    "BEGUN",
+    "EPOCH",
+    "HANDED",
+    "NEVER",
+    "PUBLISHED",
+    "PUT",
+    "PUT_BYTES",
+    "QSIZE",
+    "RETURNS",
+    "ROOM",
+    "ROOM_BYTES",
+    "SETTLED",
+    "STATE",
+    "UNFINISHED",
+    "UNLIMITED",
+    "WORDS",
+    "Page",
+    "State",
+    "new_page",
+]
+
+
+class State(IntEnum):
+    """How far a queue's shutdown has come."""
+
+    OPEN = 0
+    SHUT = 1  # puts raise, gets drain
+    DRAINED = 2  # gets raise
+    OVER = 3  # and nothing is left that could be delivered again
+
+
+Page = MutableSequence[int]
+"""A shared page as the machines see it: a sequence of unsigned integers."""
+
+WORDS = 512
+"""Words in a page of 4096 bytes."""
+
+UNLIMITED = 1 << 62
+"""A limit that no count reaches."""
+
+NEVER = UNLIMITED
+"""An alert that no hand-out reaches."""
+
+# A peer's page, the half that the peer writes.
+HANDED = 0  # lane index after the last item handed to the application
+SETTLED = 1  # every item handed below this lane index is settled
+PUT = 2  # items whose sending has begun
+PUT_BYTES = 3  # and their bytes
+
+# A peer's page, the half that the hub writes.
+ALERT = 64  # a hand-out above this index has to look at EPOCH, and report
+EPOCH = 65  # grows with each recall of what the peer has read
+ROOM = 66  # items that the peer may have begun to send
+ROOM_BYTES = 67  # and their bytes
+ANNOUNCE_WAITS = 68  # not zero: say so when a get begins to wait
+RETURNS = 69  # RETURN frames that the hub has read
+ABSORBED = 70  # HANDED, as far as QSIZE knows of it: not to be taken back
+ARRIVED = 71  # PUT, as far as QSIZE knows of it
+
+# The hub's page, which every process with the queue can read.
+QSIZE = 0  # items that wait
+BEGUN = 4  # after a shutdown, 0: no put that was begun is still to come
+PUBLISHED = 3  # how often this page was written
+STATE = 1  # a State: how far a shutdown has come
+UNFINISHED = 2  # items put and neither settled nor given up
+
+
+def new_page() -> list[int]:
+    """A page in ordinary memory, for machines that are run without processes."""
+    return [0] * WORDS
