@@ -35,6 +35,9 @@ def reserve(count: int) -> None:
             os.close(number)
 
 
+_PUT = int(Kind.PUT)
+
+
 class Connection:
     """One peer's sockets, at the hub."""
 
@@ -53,32 +56,29 @@ class Connection:
         """The descriptor of the up lane."""
         return self.up.fileno()
 
-    def read(self, most: int) -> tuple[list[bytes | Loaded], bool]:
-        """Frames that have come, and whether that was the last of them.
+    def read(self, most: int) -> tuple[list[bytes], Frame | None]:
+        """Items that were put one by one, up to ``most``, and the frame after them.
 
-        Raises OSError when there are no descriptors for what comes next;
-        frames read before are then kept for the next call.
+        None: there is no frame after them yet; an empty one: the peer is gone.
+        Raises OSError when there are no descriptors for what comes next.
         """
-        frames: list[bytes | Loaded] = []
-        receive = self.up.recv
+        puts: list[bytes] = []
+        if self.announced:
+            return puts, self._read_loaded()
+        receive, append = self.up.recv, puts.append
         try:
-            while len(frames) < most:
-                if self.announced:
-                    if frames:
-                        return frames, False
-                    return [self._read_loaded()], False
+            for _ in range(most):
                 data = receive(MAX_FRAME, DONTWAIT)
-                if not data:
-                    return frames, True
-                if data[-1] == Kind.ANNOUNCE:
-                    self.announced = decode_flag(data)
-                else:
-                    frames.append(data)
+                if not data or data[-1] != _PUT:
+                    if data and data[-1] == Kind.ANNOUNCE:
+                        self.announced = decode_flag(data)
+                    return puts, data
+                append(data)
         except BlockingIOError:
-            return frames, self._dead()
+            return puts, b"" if self.alive and self._dead() else None
         except ConnectionResetError:
-            return frames, True
-        return frames, False
+            return puts, b""
+        return puts, None
 
     def _dead(self) -> bool:
         if self.alive is None:

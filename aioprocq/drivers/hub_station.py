@@ -27,7 +27,7 @@ from ..wire.payload import Descriptor, Parcel, Payload, size_of
 from .connection import Connection, reserve
 from .peer_station import PeerStation
 from .readiness import make_readiness, poll
-from .station import Settings, Station, Token
+from .station import Settings, Station, Token, driving, loopless
 from .transport import (
     PAGE_BYTES,
     exhausted,
@@ -75,7 +75,10 @@ class HubStation(Station):
         self._retry_at: float | None = None
         self._disposed = False
         self._unsettled = False
+        self._granted_quick = 0
+        self._plain = not settings.joinable and not self.hub.room.bounded
         self._may_hurry = not self.hub.room.bounded
+        loopless.add(self)
         self.bind()
 
     # The event loop
@@ -85,6 +88,7 @@ class HubStation(Station):
         loop = running_loop()
         if loop is not None and self.loop is None and not self._disposed:
             self.loop = loop
+            loopless.discard(self)
             loop.add_reader(self._readiness.fileno(), self._on_ready)
             self._arm()
 
@@ -112,8 +116,10 @@ class HubStation(Station):
     def _on_flush(self) -> None:
         with self.lock:
             self._flush_due = False
-            self.quick = 0
-            self._carry_out()
+            untouched = self.quick == self._granted_quick
+            self.quick = self._granted_quick = 0
+            if not untouched:
+                self._carry_out()
 
     def _due(self) -> float | None:
         times = [t for t in (self.hub.deadline, self._retry_at) if t is not None]
@@ -137,6 +143,8 @@ class HubStation(Station):
     # Taking in and carrying out; the lock is held
 
     def _take_in(self) -> bool:
+        if self._disposed:
+            return False
         ready = self._readiness.ready()
         for number in ready:
             connection = self._connections.get(number)
@@ -180,26 +188,21 @@ class HubStation(Station):
         self._retry_at = time.monotonic() + _RETRY
 
     def _read(self, connection: Connection) -> None:
+        record, left = connection.record, _MOST_FRAMES
         try:
-            frames, ended = connection.read(_MOST_FRAMES)
-        except OSError as failure:
-            if not exhausted(failure):
-                raise
-            self._pause(connection)
-            return
-        record, hub = connection.record, self.hub
-        puts: list[Payload] = []
-        try:
-            for frame in frames:
+            while left > 0:
+                puts, frame = connection.read(left)
+                if puts:
+                    self.hub.put_from(record, puts)
+                if frame is None:
+                    return
+                left -= len(puts) + 1
                 if isinstance(frame, Loaded):
                     self._receive_parcel(record, frame)
-                elif frame[-1] == Kind.PUT:
-                    puts.append(frame)
-                else:
-                    if puts:
-                        hub.put_from(record, puts)
-                        puts = []
-                    hub.receive(record, frame)
+                elif not frame:
+                    return self._disconnect(connection)
+                elif not connection.announced:
+                    self.hub.receive(record, frame)
         except ProtocolError as failure:
             logger.error(
                 "%s: process %s broke the protocol and is disconnected: %s",
@@ -207,11 +210,11 @@ class HubStation(Station):
                 record.pid,
                 failure,
             )
-            ended = True
-        if puts:
-            hub.put_from(record, puts)
-        if ended:
             self._disconnect(connection)
+        except OSError as failure:
+            if not exhausted(failure):
+                raise
+            self._pause(connection)
 
     def _receive_parcel(self, record: PeerRecord, frame: Loaded) -> None:
         if not frame.data or frame.data[-1] != Kind.PARCEL:
@@ -244,11 +247,11 @@ class HubStation(Station):
             if connection.down.fileno() == number:
                 self._send(connection)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: Connection) -> bool:
         sent = connection.send()
         if not sent and connection.record.outbox:
             self._readiness.watch_writing(connection.down.fileno())
-        self.hub.sent(connection.record, stalled=not sent)
+        return self.hub.sent(connection.record, stalled=not sent)
 
     def _disconnect(self, connection: Connection) -> None:
         self._connections.pop(connection.fileno(), None)
@@ -274,16 +277,17 @@ class HubStation(Station):
             hub.tick(now)
         while True:
             hub.settle_down(now)
-            if not dealer.outgoing and not hub.reclaims:
-                break
+            again = bool(hub.reclaims)
             while dealer.outgoing:
                 record, _ = dealer.outgoing.popitem()
                 connection = self._by_record.get(record)
                 if connection is not None and not record.stalled:
-                    self._send(connection)
+                    again |= self._send(connection)
             for record in list(hub.reclaims):
                 frames = self._by_record[record].empty_lane()
                 hub.reclaimed(record, frames, now)
+            if not again:
+                break
         if dealer.woken:
             self._wake(dealer.woken)
         if hub.store.news:
@@ -343,6 +347,7 @@ class HubStation(Station):
         self.quick = min(_MOST_QUICK, BATCH_BYTES // (len_of(payload) + 1))
         if self.hub.dealer.getters:
             self.quick = 0
+        self._granted_quick = self.quick
         if not self._flush_due:
             self._flush_due = True
             loop.call_soon(self._on_flush)
@@ -409,6 +414,8 @@ class HubStation(Station):
         with self.lock:
             if self.loop is None:
                 self.bind()
+            if self._plain and not self._unsettled:
+                return self.hub.store.take_plain()
             stray = self.hub.take()
             if stray is None:
                 return None
@@ -436,9 +443,11 @@ class HubStation(Station):
         local = bool(line) and isinstance(line[0], Waiter)
         if local or self.loop is None or running_loop() is not self.loop:
             self._carry_out()
-        elif not self._flush_due:
-            self._flush_due = True
-            self.loop.call_soon(self._on_flush)
+        else:
+            self._granted_quick = -1
+            if not self._flush_due:
+                self._flush_due = True
+                self.loop.call_soon(self._on_flush)
 
     def refresh(self) -> None:
         """Look whether something has come, and take back what nobody started."""
@@ -477,10 +486,12 @@ class HubStation(Station):
     def begin_get(self, waiter: Waiter) -> None:
         """Let a getter wait."""
         with self.lock:
+            hub = self.hub
             self.quick = 0
-            self.hub.wait_to_get(waiter)
+            hub.wait_to_get(waiter)
             self._prepare(waiter)
-            self._carry_out()
+            if hub.store.waiting or hub.dealer.flying or hub.state is not State.OPEN:
+                self._carry_out()
 
     def end_get(self, waiter: Waiter, *, took: bool) -> None:
         """A getter waits no longer."""
@@ -591,17 +602,24 @@ class HubStation(Station):
 
     def _listen(self, timeout: float | None) -> None:
         wakeup = self._wakeup_for_leader()
-        with self.lock:
-            self._carry_out()
-            due = self._due()
-        if self._leader is not None and self._leader.signalled:
+        if self._disposed or (self._leader is not None and self._leader.signalled):
             return
-        if due is not None:
-            delay = max(0.0, due - time.monotonic())
-            timeout = delay if timeout is None else min(timeout, delay)
-        ready = poll([self._readiness.fileno(), wakeup.fileno()], timeout)
+        with driving([self, *self._loopless()], timeout) as (numbers, timeout):
+            ready = poll([*numbers, wakeup.fileno()], timeout)
         if wakeup.fileno() in ready:
             wakeup.clear()
+
+    def drive_due(self) -> tuple[int, float | None]:
+        """What to poll to drive this, and in how many seconds something is due."""
+        with self.lock:
+            if not self._disposed:
+                self._carry_out()
+            due = self._due()
+            delay = None if due is None else max(0.0, due - time.monotonic())
+            return self._readiness.fileno(), delay
+
+    def drive(self) -> None:
+        """Take in and carry out."""
         with self.lock:
             if not self._disposed:
                 self._take_in()
@@ -618,6 +636,7 @@ class HubStation(Station):
 
     def inherit(self) -> Station:
         """In a forked child: a peer, with none of the owner's descriptors."""
+        loopless.discard(self)
         sender = Descriptor(self._reception_sender.detach())
         station = PeerStation(self.settings, sender, self._page_file)
         self._close_sockets()
@@ -641,6 +660,7 @@ class HubStation(Station):
             if self._disposed:
                 return
             self._disposed = True
+            loopless.discard(self)
             loop = self.loop
         if loop is not None and not loop.is_closed() and running_loop() is not loop:
             loop.call_soon_threadsafe(self._release)

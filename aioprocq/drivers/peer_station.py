@@ -37,7 +37,7 @@ from ..wire.page import (
 )
 from ..wire.payload import Descriptor, Parcel, Payload, size_of
 from .readiness import poll
-from .station import Settings, Station, Token
+from .station import Settings, Station, Token, driving
 from .transport import (
     DONTWAIT,
     Lanes,
@@ -51,6 +51,7 @@ from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
 
+_MOST_READS = 1000
 _GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
 
@@ -129,6 +130,22 @@ class PeerStation(Station):
             self._hub_page = map_page(self._page_file.fileno(), write=False)
         return self._hub_page
 
+    def _published(self) -> tuple[int, int, int]:
+        """Items that wait, that are unfinished, and BEGUN, with our own counted.
+
+        With the lock held. The owner may be writing: read again until it is not.
+        """
+        page, machine = self._page(), self.machine
+        for _ in range(_MOST_READS):
+            version = page[PUBLISHED]
+            qsize, unfinished, begun = page[QSIZE], page[UNFINISHED], page[BEGUN]
+            if machine is not None:
+                qsize += machine.correction()
+                unfinished -= machine.uncounted()
+            if page[PUBLISHED] == version and not version & 1:
+                break
+        return max(0, qsize), max(0, unfinished), begun
+
     def _state(self) -> State:
         return State(self._page()[STATE])
 
@@ -164,6 +181,8 @@ class PeerStation(Station):
         return True
 
     def _await_writing(self) -> None:
+        if self._leader is not None and self._wakeup is not None:
+            self._wakeup.set()  # so that it watches the up lane too
         loop = running_loop()
         if loop is None:
             return
@@ -202,23 +221,24 @@ class PeerStation(Station):
             if isinstance(payload, Parcel):
                 return self._put_parcel(machine, payload)
             frame = payload + PUT_SUFFIX
-            if self._shut:
-                raise self.shut_error()
-            if not machine.begin_put(1, len(frame)):
+            size = len(frame) if machine.sized else 0
+            if self._shut or not (
+                machine.begin_put(1, size) if size else machine.begin_one()
+            ):
                 self._check_open()
                 return False
-            if machine.outbox and not self._flush():
-                machine.take_back_put(1, len(frame))
-                return False
             try:
-                self._send(frame, DONTWAIT)
+                if not machine.outbox or self._flush():
+                    self._send(frame, DONTWAIT)
+                    return True
             except BlockingIOError:
-                machine.take_back_put(1, len(frame))
-                return False
+                pass
             except _GONE:
                 self._lose()
                 raise self.lost_error() from None
-            return True
+            machine.take_back_put(1, size)
+            machine.lane_full = True
+            return False
 
     def _check_open(self) -> None:
         if self._shut or self._state() is not State.OPEN:
@@ -245,6 +265,7 @@ class PeerStation(Station):
         finally:
             if not sent:
                 machine.take_back_put(1, parcel.size)
+                machine.lane_full = True
         return sent
 
     def put_batch(self, payloads: list[Payload]) -> int:
@@ -281,6 +302,7 @@ class PeerStation(Station):
                     self._lose()
                     raise self.lost_error() from None
             machine.take_back_put(count, 0)
+            machine.lane_full = True
             return 0
 
     def begin_put(self, waiter: Waiter) -> None:
@@ -290,8 +312,8 @@ class PeerStation(Station):
             self._check_open()
             machine.wait_to_put(waiter)
             self._prepare(waiter)
-            if self._flush() and machine.has_room(waiter.size):
-                # There is room: it is the lane that was full.
+            self._settle_down()
+            if machine.lane_full:
                 self._await_writing()
 
     def ask_for_room(self, payload: Payload) -> None:
@@ -374,13 +396,13 @@ class PeerStation(Station):
             return False
         with self.lock:
             machine = self._machine()
-            page = self._page()
             if state is State.SHUT:
                 # Nobody may be there to say that it is over: the owner may be
                 # waiting, without its loop, for this process to end.
-                if page[BEGUN] or page[QSIZE] + machine.correction() > 0:
+                qsize, unfinished, begun = self._published()
+                if begun or qsize:
                     return False
-                state = State.DRAINED if page[UNFINISHED] else State.OVER
+                state = State.DRAINED if unfinished else State.OVER
             self._take_in()
             self._settle_down()
             if machine.items:
@@ -453,7 +475,7 @@ class PeerStation(Station):
         """Ask for the oldest item held anywhere to be settled."""
         with self.lock:
             machine = self._machine()
-            if not self._page()[UNFINISHED]:
+            if not self._published()[1]:
                 return False
             machine.forget(machine.request(Ask.TASK_DONE, Waiter()))
             self._flush()
@@ -495,17 +517,14 @@ class PeerStation(Station):
         """Items that wait, as the owner published it last."""
         self._check_alive()
         with self.lock:
-            machine, page = self.machine, self._page()
-            published = page[PUBLISHED]
-            if machine is None:
-                return page[QSIZE]
-            qsize = page[QSIZE] + machine.correction()
-            if qsize > 0 and published != self._looked_at:
+            machine, published = self.machine, self._page()[PUBLISHED]
+            qsize = self._published()[0]
+            if machine is not None and qsize and published != self._looked_at:
                 # Others may have been handed some that the owner knows nothing of.
                 self._looked_at = published
                 machine.outbox.append(wire.LOOK)
                 self._flush()
-            return max(0, qsize)
+            return qsize
 
     def _check_alive(self) -> None:
         with self.lock:
@@ -522,10 +541,11 @@ class PeerStation(Station):
     def statistics(self) -> QueueStatistics:
         """What the owner published last."""
         qsize = self.qsize()
-        page = self._page()
+        with self.lock:
+            unfinished = self._published()[1]
         return QueueStatistics(
             qsize=qsize,
-            unfinished=page[UNFINISHED],
+            unfinished=unfinished,
             state=self._state().name.lower(),
         )
 
@@ -671,8 +691,9 @@ class PeerStation(Station):
         lanes = self._lanes
         if lanes is None:
             return
+        hubs = self._loopless()
         alone = timeout is None and self._wakeup is None and lanes.alive is None
-        if alone and self._listen_alone():
+        if alone and not hubs and self._listen_alone():
             return
         numbers = [lanes.down.fileno()]
         if lanes.alive is not None:
@@ -682,7 +703,9 @@ class PeerStation(Station):
         with self.lock:
             blocked = self.machine is not None and bool(self.machine.outbox)
             blocked |= self.machine is not None and self.machine.lane_full
-        self._poll(numbers, lanes.up.fileno() if blocked else None, timeout)
+        with driving(hubs, timeout) as (more, timeout):
+            up = lanes.up.fileno() if blocked else None
+            self._poll(numbers + more, up, timeout)
         with self.lock:
             self._take_in_as_leader()
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 
 from ..errors import OwnerLost, QueueShutDown
 from ..machines.record import DeadRecord, Waiter
@@ -29,10 +31,14 @@ from .segment import build_parcel
 from .transport import Wakeup
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
-__all__ = ["Settings", "Station", "Token"]
+__all__ = ["Settings", "Station", "Token", "driving", "loopless"]
 
 Token = int
 """What names an item that a process holds: its lane index, or its place."""
+
+
+loopless: weakref.WeakSet[Station] = weakref.WeakSet()
+"""The stations of this process that own a queue and have no event loop."""
 
 
 class Settings:
@@ -203,6 +209,19 @@ class Station(ABC):
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Raise LoopMismatch when a coroutine of this loop must not wait here."""
 
+    def drive(self) -> None:
+        """Do what is due here, while the calling thread waits for another queue."""
+        raise NotImplementedError
+
+    def drive_due(self) -> tuple[int, float | None]:
+        """What to poll to drive this, and when something is due."""
+        raise NotImplementedError
+
+    def _loopless(self) -> list[Station]:
+        # Owned here, and on no event loop: whoever waits, for whatever queue of
+        # this process, has to drive them, or two queues would wait for each other.
+        return [hub for hub in loopless if hub is not self]
+
     # How sockets are waited for:
 
     @abstractmethod
@@ -326,3 +345,19 @@ class Station(ABC):
         return QueueShutDown(
             f"queue {self.settings.name!r} is shut down; leave the loop that uses it"
         )
+
+
+@contextmanager
+def driving(
+    hubs: list[Station], timeout: float | None
+) -> Iterator[tuple[list[int], float | None]]:
+    """While a thread polls, and when it has: drive the hubs that nobody drives."""
+    numbers = []
+    for hub in hubs:
+        number, due = hub.drive_due()
+        numbers.append(number)
+        if due is not None:
+            timeout = due if timeout is None else min(timeout, due)
+    yield numbers, timeout
+    for hub in hubs:
+        hub.drive()

@@ -32,7 +32,7 @@ from ..wire.frames import (
     encode_void,
     peek_items,
 )
-from ..wire.page import ABSORBED, ALERT, ANNOUNCE_WAITS, EPOCH, HANDED
+from ..wire.page import ALERT, ANNOUNCE_WAITS, EPOCH, HANDED, RECALLED, RETURNS
 from ..wire.payload import Parcel
 from .record import DeadRecord, Frame, Loaded, PeerRecord, Waiter
 from .store import Store
@@ -53,6 +53,7 @@ class Dealer:
     __slots__ = (
         "ahead",
         "blocked",
+        "changed",
         "flying",
         "getters",
         "outgoing",
@@ -71,6 +72,7 @@ class Dealer:
         self.ahead: deque[PeerRecord] = deque()
         self.reserved = self.flying = self.recalls = 0
         self.outgoing: dict[PeerRecord, None] = {}
+        self.changed: dict[PeerRecord, None] = {}
         self.woken: list[Waiter] = []
 
     @property
@@ -78,20 +80,26 @@ class Dealer:
         """Waiting items that are not kept for a waiter that was woken."""
         return self.store.waiting - self.reserved
 
-    def absorb(self, peer: PeerRecord) -> int:
-        """Take over what a peer's page says: how many items were finished."""
+    def absorb(self, peer: PeerRecord, certain: int = 0) -> int:
+        """Take over what a peer's page says: how many items were finished.
+
+        Items below lane index ``certain`` were handed out, beyond doubt.
+        """
         lane, store = peer.lane, self.store
-        handed = lane.absorb()
+        handed = lane.absorb(certain)
         done = lane.absorb_settled() if store.joinable else handed
         if handed:
             self.flying -= handed
             peer.stale = 0
             peer.waking = False
-            peer.page[ABSORBED] = lane.handed
+            self.changed[peer] = None
             if store.sized:
                 store.size -= lane.freed
                 lane.freed = 0
-        store.finished += done
+        if done:
+            store.finished += done
+            peer.counted += done
+            self.changed[peer] = None
         return handed + done
 
     def enlist(self, peer: PeerRecord) -> None:
@@ -167,9 +175,9 @@ class Dealer:
         if len(consumers) > 1:
             for peer in consumers:
                 if not peer.page[ANNOUNCE_WAITS]:
+                    # It may be blocked already, even with items on their way.
                     peer.page[ANNOUNCE_WAITS] = 1
-                    if not peer.lane.in_air:
-                        self.promote(peer)
+                    self.promote(peer)
 
     # Taking back
 
@@ -177,13 +185,19 @@ class Dealer:
         """Whether somebody waits while nothing does, and others have some."""
         if not self.flying or self.available > 0:
             return False
-        return bool(self.getters or polls or any(p.open for p in self.blocked))
+        if self.getters or polls:
+            return True
+        waiting = [peer for peer in self.blocked if peer.open]
+        alone = len(waiting) == 1 and waiting[0].lane.in_air == self.flying
+        return bool(waiting) and not alone
 
     def victims(self) -> list[PeerRecord]:
         """Peers whose lanes should be emptied; called once in each PATIENCE."""
         found = []
+        waiting = [peer for peer in self.blocked if peer.open]
+        alone = waiting[0] if len(waiting) == 1 and not self.getters else None
         for peer in self.peers:
-            if not peer.lane.in_air or peer.lane.frozen:
+            if not peer.lane.in_air or peer.lane.frozen or peer is alone:
                 continue
             peer.stale += 1
             if peer.stale > (_READER_PATIENCE if peer.waking else 1):
@@ -222,6 +236,9 @@ class Dealer:
         peer.lane.frozen = peer.recalling = True
         self.recalls += 1
         peer.epoch += 1
+        # Between announcing a hand-out and looking here the peer may stand still
+        # for long: what was counted until now is not to be taken back.
+        peer.page[RECALLED] = peer.lane.handed
         peer.page[EPOCH] = peer.epoch
         peer.watched = 0
         peer.page[ALERT] = 0
@@ -261,6 +278,8 @@ class Dealer:
         if stray is not None:
             self.flying -= 1
             self.store.restore(stray)
+        peer.page[RETURNS] += 1
+        self._void(peer)
 
     def lost(self, peer: PeerRecord, reason: str) -> None:
         """A peer is gone: what it had not started on waits again.
@@ -270,6 +289,7 @@ class Dealer:
         peer.gone = True
         self.peers.pop(peer, None)
         self.outgoing.pop(peer, None)
+        self.changed.pop(peer, None)
         for line in (self.blocked, self.ahead):
             if peer in line:
                 line.remove(peer)

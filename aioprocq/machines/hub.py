@@ -23,8 +23,10 @@ from ..errors import ProtocolError
 from ..wire import frames as wire
 from ..wire.frames import Ask, Kind
 from ..wire.page import (
+    ABSORBED,
     ARRIVED,
     BEGUN,
+    COUNTED,
     NEVER,
     PUBLISHED,
     PUT,
@@ -73,6 +75,7 @@ class Hub:
         self.reclaims: dict[PeerRecord, None] = {}
         self.deadline: float | None = None
         self.deaths = 0
+        self._polls = 0
         self._watching = False
         self._unseen = False
 
@@ -135,14 +138,15 @@ class Hub:
 
     def finish_oldest(self) -> bool:
         """Settle the oldest item held anywhere; False: nothing is held."""
-        for seq in self.store.held:
-            return self.store.finish(seq)
+        mine = min(self.store.held, default=None)
         oldest: tuple[int, int, Lane] | None = None
         for peer in self.dealer.peers:
             self.dealer.absorb(peer)
             first = peer.lane.oldest()
             if first is not None and (oldest is None or first[0] < oldest[0]):
                 oldest = *first, peer.lane
+        if mine is not None and (oldest is None or mine < oldest[0]):
+            return self.store.finish(mine)
         if oldest is None:
             return False
         oldest[2].resolve(oldest[1])
@@ -209,9 +213,8 @@ class Hub:
         """Items have come from a peer."""
         size = sum(map(size_of, payloads)) if self.store.sized else 0
         self.room.received(peer, len(payloads), size)
-        peer.page[ARRIVED] = peer.received
-        for payload in payloads:
-            self.store.put(payload)
+        self.dealer.changed[peer] = None
+        self.store.put_many(payloads)
 
     def receive_parcel(self, peer: PeerRecord, data: bytes, payload: Parcel) -> None:
         """A PARCEL has come from a peer, with its descriptors."""
@@ -223,22 +226,27 @@ class Hub:
             return
         self.deaths += 1
         self.dealer.lost(peer, f"its consumer, process {peer.pid}, is gone")
+        self._end_poll(peer)
         self.room.forget(peer)
         self.reclaims.pop(peer, None)
         for key in [key for key in self.peer_joins if key[0] is peer]:
             del self.peer_joins[key]
 
-    def sent(self, peer: PeerRecord, *, stalled: bool) -> None:
-        """The driver has emptied an outbox, or the lane is full."""
+    def sent(self, peer: PeerRecord, *, stalled: bool) -> bool:
+        """The driver has emptied an outbox, or the lane is full: is that new?"""
+        if peer.stalled == stalled:
+            return False
         peer.stalled = stalled
         if not stalled:
             self.dealer.enlist(peer)
+        return True
 
     def reclaimed(self, peer: PeerRecord, frames: list[Frame], now: float) -> None:
         """The driver has emptied the lane of a peer in ``reclaims``."""
         self.reclaims.pop(peer, None)
         if not peer.gone:
             self.dealer.reclaimed(peer, frames, recall=True)
+            self.deadline = None  # not before PATIENCE has passed from now on
 
     def tick(self, now: float) -> None:
         """The deadline has come: look at what only the pages say."""
@@ -253,19 +261,22 @@ class Hub:
         for peer in dealer.peers:
             if peer.poll is not None:
                 peer.stale += 1
-        if dealer.starved(polls=self._polled()):
+        if dealer.starved(polls=self._polls > 0):
             for peer in dealer.victims():
                 self.reclaims[peer] = None
 
     def settle_down(self, now: float) -> None:
         """Serve everybody whom the last event has changed something for."""
-        self._answer_polls()
-        self.dealer.deal()
+        if self._polls:
+            self._answer_polls()
+        if self.store.fresh or self.store.returned:
+            self.dealer.deal()
         if self.room.bounded and not self.room.closed:
             self._serve_line()
         if self.state is not State.OPEN:
             self._progress()
-        self._serve_joins()
+        if self.joiners or self.peer_joins:
+            self._serve_joins()
         self._watch_hand_outs()
         if self.deadline is None and self._restless():
             self.deadline = now + PATIENCE
@@ -274,10 +285,17 @@ class Hub:
     def publish(self) -> None:
         """Write into the shared page what peers may read of it."""
         page, store = self.page, self.store
+        page[PUBLISHED] += 1
         page[QSIZE] = store.waiting + self.dealer.flying
         page[UNFINISHED] = store.unfinished
         page[BEGUN] = self.state is State.OPEN or self._begun()
         page[STATE] = self.state
+        changed = self.dealer.changed
+        while changed:
+            peer = changed.popitem()[0]
+            peer.page[ABSORBED] = peer.lane.handed
+            peer.page[ARRIVED] = peer.received
+            peer.page[COUNTED] = peer.counted
         page[PUBLISHED] += 1
 
     # The parts of the above
@@ -311,13 +329,16 @@ class Hub:
             self.room.ask(peer, count, size)
 
     def _settle(self, peer: PeerRecord, data: bytes) -> None:
-        self._look(peer)
-        if peer.lane.resolve(wire.decode_number(data)) is not None:
+        index = wire.decode_number(data)
+        self.dealer.absorb(peer, index + 1)
+        if peer.lane.resolve(index) is not None:
             self.store.finished += 1
+            peer.counted += 1
+            self.dealer.changed[peer] = None
 
     def _return(self, peer: PeerRecord, data: bytes) -> None:
         index, final, reason = wire.decode_return(data)
-        self._look(peer)
+        self.dealer.absorb(peer, index + 1)
         stray = peer.lane.resolve(index)
         peer.page[RETURNS] += 1
         if stray is not None:
@@ -342,9 +363,15 @@ class Hub:
             self.peer_joins[peer, ident] = None
         elif ask is Ask.CANCEL:
             self.peer_joins.pop((peer, ident), None)
+            if peer.poll == ident:
+                self._end_poll(peer)
         elif ask is Ask.TASK_DONE:
             self._reply(peer, ident, 0 if self.finish_oldest() else 1)
         elif ask is Ask.POLL:
+            if peer.poll is not None:  # it looked before this one did
+                self._reply(peer, peer.poll, 0)
+                self._end_poll(peer)
+            self._polls += 1
             peer.poll, peer.stale = ident, 0
         else:
             self._send_dead_letters(peer, ident)
@@ -357,8 +384,9 @@ class Hub:
             self.dealer.post_dead(peer, ident, record)
         self._reply(peer, ident, 0)
 
-    def _polled(self) -> bool:
-        return any(p.poll is not None for p in self.dealer.peers)
+    def _end_poll(self, peer: PeerRecord) -> None:
+        self._polls -= peer.poll is not None
+        peer.poll = None
 
     def _answer_polls(self) -> None:
         for peer in self.dealer.peers:
@@ -366,12 +394,15 @@ class Hub:
                 continue
             ident = peer.poll
             if self.dealer.available > 0:
-                peer.poll = None
+                self._end_poll(peer)
+                first = peer.lane.want == 0
                 peer.lane.want = max(peer.lane.want, peer.lane.sent + 1)
                 self.dealer.send(peer, 1)
+                if first:
+                    self.dealer.crowd()
                 self._reply(peer, ident, 1)
             elif peer.stale >= _POLL_TICKS or self.dealer.flying == 0:
-                peer.poll = None
+                self._end_poll(peer)
                 self._reply(peer, ident, 0)
 
     def _serve_line(self) -> None:
@@ -383,8 +414,8 @@ class Hub:
                     self.dealer.outgoing[putter] = None
                 else:
                     self.dealer.woken.append(putter)
-            if room.line and not room.revoking:
-                room.revoke()
+            if room.line and not room.revoking and room.revoke():
+                self.deadline = None  # not before PATIENCE has passed from now on
         elif room.producers:
             room.top_up(self.store.waiting + self.dealer.flying)
 
@@ -436,9 +467,9 @@ class Hub:
         self._watching = False
         for peer in self.dealer.peers:
             lane = peer.lane
-            index = 0 if each else lane.sent - 1
-            if not lane.in_air or not (each or last):
-                index = NEVER
+            index = NEVER
+            if lane.in_air and (each or last):
+                index = 0 if each else lane.air[-1].end - 1
             if peer.alert(index):
                 self._unseen = True  # a hand-out may just have missed it
             self._watching |= peer.watched != NEVER
@@ -450,11 +481,10 @@ class Hub:
             return True
         if room.line and (room.granted or room.granted_bytes):
             return True
-        polls = self._polled()
-        if dealer.starved(polls=polls) or polls:
+        if self._polls or dealer.starved():
             return True
-        if self.state is not State.OPEN and (dealer.getters or dealer.blocked):
-            return self._begun()
+        if self.state is State.SHUT and self._begun():
+            return True
         return self._unseen
 
     def statistics(self) -> QueueStatistics:

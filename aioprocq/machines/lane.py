@@ -8,7 +8,8 @@ Invariants:
   then in ``held`` (of a joinable queue) until it is settled or returned.
 * ``in_air`` and ``holding`` are the numbers of items in the two.
 * While a recall is pending, what the page says is not taken over: the one item
-  that the peer may be taking back itself must not be dropped here.
+  that the peer may be taking back itself must not be dropped here. What was
+  settled or returned is past that.
 """
 
 from __future__ import annotations
@@ -108,12 +109,15 @@ class Lane:
         self.in_air += len(payloads)
         return start
 
-    def absorb(self) -> int:
-        """Take over what the page says was handed out: how many items."""
+    def absorb(self, certain: int = 0) -> int:
+        """Take over what the page says was handed out: how many items.
+
+        Items below index ``certain`` were, even while a recall is pending.
+        """
         handed = min(self.page[HANDED], self.sent)
-        if self.frozen or handed <= self.handed:
-            return 0
-        return self._absorb(handed)
+        if self.frozen:
+            handed = min(handed, max(certain, self.page[SETTLED]))
+        return self._absorb(handed) if handed > self.handed else 0
 
     def thaw(self) -> int:
         """A recall is over: what was handed out meanwhile counts now."""

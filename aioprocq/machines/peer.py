@@ -26,10 +26,12 @@ from ..wire.page import (
     ALERT,
     ANNOUNCE_WAITS,
     ARRIVED,
+    COUNTED,
     EPOCH,
     HANDED,
     PUT,
     PUT_BYTES,
+    RECALLED,
     RETURNS,
     ROOM,
     ROOM_BYTES,
@@ -60,8 +62,11 @@ class Peer:
     """What one process knows of a queue that another one owns."""
 
     __slots__ = (
+        "_barrier",
         "_called",
+        "_gate",
         "_ident",
+        "_lingers",
         "_returned",
         "_returning",
         "answers",
@@ -83,6 +88,7 @@ class Peer:
         "put_bytes",
         "putters",
         "received",
+        "settled",
         "sized",
         "woken",
     )
@@ -96,7 +102,7 @@ class Peer:
         self.later: deque[tuple[int, int, list[Payload]]] = deque()
         self.handed = self.received = self.limit = 0
         self.epoch = page[EPOCH]
-        self.put = self.put_bytes = 0
+        self.put = self.put_bytes = self.settled = 0
         self.outbox: deque[bytes] = deque()
         self.getters: deque[Waiter] = deque()
         self.putters: deque[Waiter] = deque()
@@ -105,8 +111,11 @@ class Peer:
         self.holdings = Holdings()
         self.pace = Pace()
         self.failure: OSError | None = None
-        self.lane_full = False  # a putter waits for the lane, not for room
+        self.lane_full = False  # what was put last did not go into it
         self._called = 0
+        self._barrier: int | None = None
+        self._gate = 0
+        self._lingers = False
         self._ident = 0
         self._returning: deque[int] = deque()
         self._returned = 0
@@ -135,14 +144,24 @@ class Peer:
     def _next_batch(self) -> bool:
         if not self.later:
             return False
+        if self._barrier is not None and self._is_barred(self.later[0][0]):
+            return False
         self.handed, self.attempts, payloads = self.later.popleft()
         self.items.extend(payloads)
         return True
 
+    def _is_barred(self, index: int) -> bool:
+        # The hub takes everything below HANDED for handed out, so nothing may be
+        # that comes after a bounced item until the hub knows that it bounced.
+        if self._barrier is None or self.page[RETURNS] >= self._gate:
+            self._barrier = None
+            return False
+        return index > self._barrier
+
     def _may_hand_out(self, handed: int) -> bool:
         page = self.page
-        # What the hub has counted as handed out, before it set the alert, is.
-        if page[EPOCH] != self.epoch and page[ABSORBED] < handed:
+        # What the hub had counted as handed out before it asked for the rest, is.
+        if page[EPOCH] != self.epoch and page[RECALLED] < handed:
             page[HANDED] = handed - 1
             self._yield()
             return False
@@ -161,7 +180,8 @@ class Peer:
 
     def available(self) -> int:
         """Items that are here and not handed out."""
-        return len(self.items) + sum(len(batch[2]) for batch in self.later)
+        later = sum(len(b[2]) for b in self.later if not self._is_barred(b[0]))
+        return len(self.items) + later
 
     def ask_ahead(self) -> None:
         """See that the hub owes us one item at least."""
@@ -187,8 +207,9 @@ class Peer:
         linger = all(w.linger for w in self.getters)
         if self.limit - self.received < count:
             self.limit = self.received + max(self.pace.window, count)
-        elif not (begin and self.page[ANNOUNCE_WAITS]) and not linger:
+        elif not (begin and self.page[ANNOUNCE_WAITS] or linger or self._lingers):
             return
+        self._lingers = linger
         self.outbox.append(wire.encode_want(self.limit, blocked=True, linger=linger))
 
     def stop_getting(self, waiter: Waiter) -> None:
@@ -221,8 +242,9 @@ class Peer:
             return False
         prefix = self.holdings.prefix(self.handed)
         if self._returning:
-            prefix = min(prefix, self._unread_return(prefix))
+            prefix = self._unread_return(prefix)
         self.page[SETTLED] = prefix
+        self.settled += 1
         if prefix <= index:
             self.outbox.append(wire.encode_settle(index))
         elif not self.items and not self.later:
@@ -234,6 +256,7 @@ class Peer:
         if not self.holdings.drop(index):
             return False
         self._returning.append(index)
+        self.page[SETTLED] = self._unread_return(self.holdings.prefix(self.handed))
         self.outbox.append(wire.encode_return(index, final, reason))
         return True
 
@@ -243,7 +266,7 @@ class Peer:
         while self._returning and self.page[RETURNS] > self._returned:
             self._returning.popleft()
             self._returned += 1
-        return min(self._returning, default=prefix)
+        return min(prefix, *self._returning)
 
     # Putting
 
@@ -268,6 +291,17 @@ class Peer:
             page[PUT_BYTES] = self.put_bytes
         return count
 
+    def begin_one(self) -> bool:
+        """``begin_put`` for one item of a queue that is not bounded in bytes."""
+        page = self.page
+        put = self.put + 1
+        page[PUT] = put
+        if put > page[ROOM]:
+            page[PUT] = put - 1
+            return False
+        self.put = put
+        return True
+
     def take_back_put(self, count: int, size: int) -> None:
         """The items announced last could not be sent."""
         self.put -= count
@@ -277,12 +311,12 @@ class Peer:
             self.page[PUT_BYTES] = self.put_bytes
 
     def wait_to_put(self, waiter: Waiter) -> None:
-        """Let a putter wait for room, or for the lane when there is room."""
+        """Let a putter wait for room, or for the lane while that is full."""
         self.putters.append(waiter)
-        if self.has_room(waiter.size):
-            self.lane_full = True
-        else:
+        if not self.has_room(waiter.size):
             self._ask_for_room()
+        elif not self.lane_full:
+            self.pass_room_on()
 
     def has_room(self, size: int) -> bool:
         """Whether one item of ``size`` bytes may be put now."""
@@ -302,9 +336,13 @@ class Peer:
 
     def _ask_for_room(self) -> None:
         count = len(self.putters)
-        self.outbox.append(
-            wire.encode_need(count, self.putters[0].size if count else 0)
-        )
+        need = wire.encode_need(count, self.putters[0].size if count else 0)
+        # While the lane is full, the latest says it all.
+        for at, data in enumerate(self.outbox):
+            if data[-1] == Kind.NEED:
+                self.outbox[at] = need
+                return
+        self.outbox.append(need)
 
     def pass_room_on(self) -> None:
         """Wake putters for the room that is left, or ask for more."""
@@ -327,6 +365,10 @@ class Peer:
         """What the published number of waiting items does not know of us yet."""
         page = self.page
         return page[PUT] - page[ARRIVED] - (page[HANDED] - page[ABSORBED])
+
+    def uncounted(self) -> int:
+        """Items settled here that the published number does not know of yet."""
+        return self.settled - self.page[COUNTED]
 
     # Requests
 
@@ -372,6 +414,10 @@ class Peer:
         """
         self.received = max(self.received, index + 1)
         self.limit = max(self.limit, self.received)
+        self._returning.append(index)
+        self._gate = self._returned + len(self._returning)
+        if self._barrier is None:
+            self._barrier = index
         self.outbox.append(wire.encode_bounce(index))
         if failure is not None:
             self.failure = failure
@@ -392,7 +438,7 @@ class Peer:
         count = len(payloads)
         empty = not self.items and not self.later
         self.pace.filled(count, now, empty=empty)
-        if empty:
+        if empty and self._barrier is None:
             self.handed, self.attempts = start, attempts
             self.items.extend(payloads)
         else:
@@ -405,14 +451,18 @@ class Peer:
             self.outbox.append(wire.encode_want(self.limit))
         if self.getters:
             self.hand_on()
+            # The hub takes nobody for blocked that it has sent something.
+            self._ask_for_getters(begin=True)
 
     def _void(self, data: bytes, now: float) -> None:
         self.received = max(self.received, wire.decode_number(data))
         self.limit = self.received
         if self.page[EPOCH] != self.epoch:
             self._yield()
-        else:
-            self._ask_for_getters()
+            return
+        if self.getters:
+            self.hand_on()
+        self._ask_for_getters()
 
     def _room(self, data: bytes, now: float) -> None:
         self.pass_room_on()

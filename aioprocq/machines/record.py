@@ -65,6 +65,7 @@ class PeerRecord:
 
     __slots__ = (
         "blocked",
+        "counted",
         "epoch",
         "gone",
         "grace",
@@ -97,6 +98,7 @@ class PeerRecord:
         self.received = self.received_bytes = 0
         self.room = self.room_bytes = 0
         self.epoch = 0
+        self.counted = 0
         self.stale = self.grace = 0
         self.watched = NEVER
         page[ALERT] = NEVER

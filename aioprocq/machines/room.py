@@ -223,7 +223,9 @@ class Room:
         for peer in peers:
             peer.page[ROOM] = peer.page[ROOM_BYTES] = 0
             if peer.room == UNLIMITED:
-                peer.room = peer.room_bytes = 0
+                peer.room = 0
+            if peer.room_bytes == UNLIMITED:
+                peer.room_bytes = 0
         waited = list(self.line)
         for putter in waited:
             if isinstance(putter, PeerRecord):

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, MAX_FRAME
@@ -86,6 +87,14 @@ class Store:
         if self.sized:
             self.size += size_of(payload)
 
+    def put_many(self, payloads: Sequence[Payload]) -> None:
+        """Add items at the end; discard them when all are discarded."""
+        if self.discarding or self.sized:
+            for payload in payloads:
+                self.put(payload)
+        else:
+            self.fresh.extend(payloads)
+
     def take(self) -> Stray | None:
         """Hand the oldest item out to the owner's process; None: nothing waits."""
         if self.returned:
@@ -102,6 +111,17 @@ class Store:
         else:
             self.finished += 1
         return stray
+
+    def take_plain(self) -> Payload | None:
+        """The same for a queue without bounds, deliveries and settling."""
+        if self.returned:
+            stray = self.take()
+            return None if stray is None else stray.payload
+        if not self.fresh:
+            return None
+        self.head += 1
+        self.finished += 1
+        return self.fresh.popleft()
 
     def finish(self, seq: int) -> bool:
         """An item held by the owner's process is done; False: it is not held."""

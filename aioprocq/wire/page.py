@@ -22,6 +22,7 @@ __all__ = [
     "ANNOUNCE_WAITS",
     "ARRIVED",
     "BEGUN",
+    "COUNTED",
     "EPOCH",
     "HANDED",
     "NEVER",
@@ -29,6 +30,7 @@ __all__ = [
     "PUT",
     "PUT_BYTES",
     "QSIZE",
+    "RECALLED",
     "RETURNS",
     "ROOM",
     "ROOM_BYTES",
@@ -76,14 +78,16 @@ EPOCH = 65  # grows with each recall of what the peer has read
 ROOM = 66  # items that the peer may have begun to send
 ROOM_BYTES = 67  # and their bytes
 ANNOUNCE_WAITS = 68  # not zero: say so when a get begins to wait
-RETURNS = 69  # RETURN frames that the hub has read
-ABSORBED = 70  # HANDED, as far as QSIZE knows of it: not to be taken back
+RETURNS = 69  # RETURN and BOUNCE frames that the hub has read
+ABSORBED = 70  # HANDED, as far as QSIZE knows of it
 ARRIVED = 71  # PUT, as far as QSIZE knows of it
+RECALLED = 73  # hand-outs below this index stand, whatever EPOCH says
+COUNTED = 72  # items that this peer settled, as far as UNFINISHED knows of it
 
 # The hub's page, which every process with the queue can read.
 QSIZE = 0  # items that wait
 BEGUN = 4  # after a shutdown, 0: no put that was begun is still to come
-PUBLISHED = 3  # how often this page was written
+PUBLISHED = 3  # twice how often this page was written; odd while it is
 STATE = 1  # a State: how far a shutdown has come
 UNFINISHED = 2  # items put and neither settled nor given up
 
