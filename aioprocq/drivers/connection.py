@@ -63,15 +63,14 @@ class Connection:
         Raises OSError when there are no descriptors for what comes next.
         """
         puts: list[bytes] = []
-        if self.announced:
-            return puts, self._read_loaded()
         receive, append = self.up.recv, puts.append
         try:
+            if self.announced:
+                return puts, self._read_loaded()
             for _ in range(most):
                 data = receive(MAX_FRAME, DONTWAIT)
                 if not data or data[-1] != _PUT:
-                    if data and data[-1] == Kind.ANNOUNCE:
-                        self.announced = decode_flag(data)
+                    self._heed(data)
                     return puts, data
                 append(data)
         except BlockingIOError:
@@ -79,6 +78,20 @@ class Connection:
         except ConnectionResetError:
             return puts, b""
         return puts, None
+
+    def _heed(self, data: bytes) -> None:
+        if data and data[-1] == Kind.ANNOUNCE:
+            self.announced = decode_flag(data)
+
+    def _read_loaded(self) -> Frame:
+        reserve(self.announced)
+        data, descriptors = receive_loaded(self.up, self.announced)
+        self.announced = 0
+        if not descriptors:
+            # The peer could not send what it had announced, and went on.
+            self._heed(data)
+            return data
+        return Loaded(data, tuple(descriptors))
 
     def _dead(self) -> bool:
         if self.alive is None:
@@ -89,12 +102,6 @@ class Connection:
             return False
         except ConnectionResetError:
             return True
-
-    def _read_loaded(self) -> Loaded:
-        reserve(self.announced)
-        data, descriptors = receive_loaded(self.up, self.announced)
-        self.announced = 0
-        return Loaded(data, tuple(descriptors))
 
     def send(self) -> bool:
         """Send what is in the outbox; False: the lane is full."""

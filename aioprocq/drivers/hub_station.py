@@ -221,6 +221,8 @@ class HubStation(Station):
             raise ProtocolError("descriptors without a parcel")
         parcel = decode_parcel(frame.data)
         payload = Parcel(parcel.head, frame.descriptors, parcel.size)
+        if not payload.complete:
+            raise ProtocolError("a parcel without all of its descriptors")
         self.hub.receive_parcel(record, frame.data, payload)
 
     def _pause(self, connection: Connection) -> None:
@@ -411,7 +413,9 @@ class HubStation(Station):
 
     def take(self, holder: Hashable) -> Payload | None:
         """Hand out an item that waits; None: none does."""
-        with self.lock:
+        lock = self.lock
+        lock.acquire()
+        try:
             if self.loop is None:
                 self.bind()
             if self._plain and not self._unsettled:
@@ -424,8 +428,12 @@ class HubStation(Station):
             if not self._may_hurry or self._unsettled:
                 self._room_freed()
             return stray.payload
+        finally:
+            lock.release()
 
-    def take_delivery(self) -> tuple[Payload, Token, int] | None:
+    def take_delivery(
+        self, holder: Hashable = None
+    ) -> tuple[Payload, Token, int] | None:
         """Hand out an item for a delivery."""
         with self.lock:
             stray = self.hub.take()

@@ -152,6 +152,7 @@ class PeerStation(Station):
     def _lose(self) -> None:
         self._lost = True
         self._end_waits()
+        self.machine = None  # so that one look tells every call
         for loop in list(self._loops):
             self._unwatch(loop)
 
@@ -214,10 +215,10 @@ class PeerStation(Station):
 
     def put(self, payload: Payload) -> bool:
         """Put one item; False: there is no room, or the lane is full."""
-        with self.lock:
-            machine = self.machine
-            if machine is None or self._lost:
-                machine = self._machine()
+        lock = self.lock
+        lock.acquire()
+        try:
+            machine = self.machine or self._machine()
             if isinstance(payload, Parcel):
                 return self._put_parcel(machine, payload)
             frame = payload + PUT_SUFFIX
@@ -239,6 +240,8 @@ class PeerStation(Station):
             machine.take_back_put(1, size)
             machine.lane_full = True
             return False
+        finally:
+            lock.release()
 
     def _check_open(self) -> None:
         if self._shut or self._state() is not State.OPEN:
@@ -345,25 +348,30 @@ class PeerStation(Station):
 
     def take(self, holder: Hashable) -> Payload | None:
         """Hand out an item that has come; None: none has."""
-        with self.lock:
-            machine = self.machine
-            if machine is None or self._lost:
-                machine = self._machine()
+        lock = self.lock
+        lock.acquire()
+        try:
+            machine = self.machine or self._machine()
             payload = machine.take()
-            if payload is not None and self.settings.joinable:
+            if payload is None:
+                if machine.failure is not None:
+                    self._raise_failure(machine)
+            elif self.joinable:
                 machine.hold(holder)
             if machine.outbox:
                 self._flush()
-            if machine.failure is not None:
-                self._raise_failure(machine)
             return payload
+        finally:
+            lock.release()
 
     def _raise_failure(self, machine: Peer) -> None:
         failure, machine.failure = machine.failure, None
         if failure is not None:
             raise failure
 
-    def take_delivery(self) -> tuple[Payload, Token, int] | None:
+    def take_delivery(
+        self, holder: Hashable = None
+    ) -> tuple[Payload, Token, int] | None:
         """Hand out an item for a delivery."""
         with self.lock:
             machine = self._machine()
@@ -461,15 +469,16 @@ class PeerStation(Station):
 
     def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
-        with self.lock:
-            machine = self._machine()
-            token = machine.holdings.choose(holder)
-            if token is None:
-                return False
-            machine.settle(token)
+        lock = self.lock
+        lock.acquire()
+        try:
+            machine = self.machine or self._machine()
+            done = machine.settle_first(holder)
             if machine.outbox:
                 self._flush()
-            return True
+            return done
+        finally:
+            lock.release()
 
     def settle_anywhere(self) -> bool:
         """Ask for the oldest item held anywhere to be settled."""

@@ -86,6 +86,8 @@ class Station(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.joinable = settings.joinable
+        self.sized = settings.max_bytes is not None
         self.lock = threading.Lock()
         self.quick = 0
         self.fresh: deque[Payload] = deque()
@@ -114,7 +116,9 @@ class Station(ABC):
         """
 
     @abstractmethod
-    def take_delivery(self) -> tuple[Payload, Token, int] | None:
+    def take_delivery(
+        self, holder: Hashable = None
+    ) -> tuple[Payload, Token, int] | None:
         """Hand out an item for a delivery: with its token and its attempt."""
 
     @abstractmethod

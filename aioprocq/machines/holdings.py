@@ -15,6 +15,8 @@ from collections.abc import Hashable
 
 __all__ = ["Holdings"]
 
+_MOST_IDLE = 64
+
 
 class Holdings:
     """Who of a process holds which items."""
@@ -67,9 +69,28 @@ class Holdings:
                 mine.popleft()
             else:
                 mine.remove(index)
-            if not mine:
-                del self._by_holder[holder]
+            if not mine and len(self._by_holder) > _MOST_IDLE:
+                self._forget_idle()
         return True
+
+    def drop_first(self, holder: Hashable) -> int | None:
+        """``choose`` and ``drop``, for the common case: what was dropped."""
+        mine = self._by_holder.get(holder)
+        if mine:
+            index = mine.popleft()
+            del self._holders[index]
+            if not mine and len(self._by_holder) > _MOST_IDLE:
+                self._forget_idle()
+            return index
+        other = self.choose(holder)
+        if other is not None:
+            self.drop(other)
+        return other
+
+    def _forget_idle(self) -> None:
+        # Holders come back, most often at once: they are not forgotten one by one.
+        for holder in [h for h, mine in self._by_holder.items() if not mine]:
+            del self._by_holder[holder]
 
     def prefix(self, handed: int) -> int:
         """The first index that is held; ``handed`` when none is."""
@@ -82,4 +103,3 @@ class Holdings:
         assert list(self._holders) == sorted(self._holders)
         owned = sorted(i for mine in self._by_holder.values() for i in mine)
         assert owned == [i for i, h in self._holders.items() if h is not None]
-        assert all(self._by_holder.values())

@@ -220,18 +220,19 @@ class Lane:
 
     def oldest(self) -> tuple[int, int] | None:
         """Place and lane index of the oldest item held; None: nothing is."""
-        for flight in self._started():
-            for index in range(flight.start, min(flight.end, self.handed)):
-                if index >= self.settled and index not in self.resolved:
-                    return flight.seq + index - flight.start, index
-        return None
+        held = ((f.seq + i - f.start, i) for f, i in self._unsettled())
+        return min(held, default=None)
 
     def unsettled(self) -> Iterator[Stray]:
         """What was handed out and not finished; for the death of the peer."""
+        return (flight.item(index) for flight, index in self._unsettled())
+
+    def _unsettled(self) -> Iterator[tuple[Flight, int]]:
         for flight in self._started():
-            for index in range(flight.start, min(flight.end, self.handed)):
-                if index >= self.settled and index not in self.resolved:
-                    yield flight.item(index)
+            low = max(flight.start, self.settled)
+            for index in range(low, min(flight.end, self.handed)):
+                if index not in self.resolved:
+                    yield flight, index
 
     def _retire_handed(self) -> None:
         # A flight cut short may have become one that is handed out entirely.

@@ -207,7 +207,7 @@ class Peer:
         linger = all(w.linger for w in self.getters)
         if self.limit - self.received < count:
             self.limit = self.received + max(self.pace.window, count)
-        elif not (begin and self.page[ANNOUNCE_WAITS] or linger or self._lingers):
+        elif not ((begin and self.page[ANNOUNCE_WAITS]) or linger or self._lingers):
             return
         self._lingers = linger
         self.outbox.append(wire.encode_want(self.limit, blocked=True, linger=linger))
@@ -240,6 +240,18 @@ class Peer:
         """An item is done; False: it is not held."""
         if not self.holdings.drop(index):
             return False
+        self._settled(index)
+        return True
+
+    def settle_first(self, holder: Hashable) -> bool:
+        """What ``holder`` was handed first, or its process, is done."""
+        index = self.holdings.drop_first(holder)
+        if index is None:
+            return False
+        self._settled(index)
+        return True
+
+    def _settled(self, index: int) -> None:
         prefix = self.holdings.prefix(self.handed)
         if self._returning:
             prefix = self._unread_return(prefix)
@@ -249,7 +261,6 @@ class Peer:
             self.outbox.append(wire.encode_settle(index))
         elif not self.items and not self.later:
             self.outbox.append(wire.REPORT)
-        return True
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:
         """An attempt at an item failed; False: it is not held."""
@@ -266,7 +277,7 @@ class Peer:
         while self._returning and self.page[RETURNS] > self._returned:
             self._returning.popleft()
             self._returned += 1
-        return min(prefix, *self._returning)
+        return min(prefix, min(self._returning, default=prefix))
 
     # Putting
 

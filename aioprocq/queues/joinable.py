@@ -63,7 +63,9 @@ class JoinableQueue(Queue[T]):
         station = self._handle.station
         got = station.take_delivery()
         if got is None:
-            got = await self._wait_to_get(station.take_delivery, until, linger=linger)
+            got = await self._wait_to_get(
+                station.take_delivery, None, until, linger=linger
+            )
         payload, token, attempt = got
         item: Any = unpack(station, payload, None, token)
         return Delivery(station, token, item, attempt)

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import pickle
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable
+from pickle import loads
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -155,7 +155,7 @@ class Queue(_Generic[T]):
         except Exception:
             data = pack(station, item)
         else:
-            if len(data) > INLINE_LIMIT or station.settings.max_bytes is not None:
+            if len(data) > INLINE_LIMIT or station.sized:
                 data = pack(station, item)
             elif station.quick > 0:
                 station.quick -= 1
@@ -253,17 +253,18 @@ class Queue(_Generic[T]):
         holder = task_holder() if self._joinable else None
         payload: Any = station.take(holder)
         if payload is None:
-            payload = await self._wait_to_get(lambda: station.take(holder), until)
+            payload = await self._wait_to_get(station.take, holder, until)
         if type(payload) is bytes:
             try:
-                return pickle.loads(payload)  # type: ignore[no-any-return]
+                return loads(payload)  # type: ignore[no-any-return]
             except Exception:
                 pass  # again, below, where the failure is dealt with
         return unpack(station, payload, holder, None)  # type: ignore[return-value]
 
     async def _wait_to_get(
         self,
-        take: Callable[[], R | None],
+        take: Callable[[Hashable], R | None],
+        holder: Hashable,
         until: float | None,
         *,
         linger: bool = False,
@@ -271,7 +272,7 @@ class Queue(_Generic[T]):
         station = self._handle.station
         while True:
             station.fetch()
-            if (got := take()) is not None:
+            if (got := take(holder)) is not None:
                 return got
             if station.take_ended(linger=linger):
                 raise station.shut_error()
@@ -283,7 +284,7 @@ class Queue(_Generic[T]):
                 woken = await station.sleep(waiter, until)
                 if self._handle.closed:
                     raise self._handle.station.shut_error()
-                got = take()
+                got = take(holder)
             finally:
                 station.end_get(waiter, took=got is not None)
             if got is not None:

@@ -6,10 +6,10 @@ there on the event loop waits here in the calling thread.
 
 from __future__ import annotations
 
-import pickle
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from pickle import loads
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from ..drivers.waiting import running_loop
@@ -71,7 +71,7 @@ class SyncQueue(Generic[T]):
         except Exception:
             data = pack(station, obj)
         else:
-            if len(data) > INLINE_LIMIT or station.settings.max_bytes is not None:
+            if len(data) > INLINE_LIMIT or station.sized:
                 data = pack(station, obj)
         if not station.put(data):
             if not block:
@@ -139,31 +139,32 @@ class SyncQueue(Generic[T]):
             raise _on_loop("get")
         until = None if timeout is None or not block else check_timeout(timeout)
         station = self._handle.station
-        holder = threading.get_ident()
+        holder = get_ident() if station.joinable else None
         payload: Any = station.take(holder)
         if payload is None:
-            payload = self._wait(lambda: station.take(holder), block, until)
+            payload = self._wait(station.take, holder, block, until)
         if type(payload) is bytes:
             try:
-                return pickle.loads(payload)  # type: ignore[no-any-return]
+                return loads(payload)  # type: ignore[no-any-return]
             except Exception:
                 pass  # again, below, where the failure is dealt with
         return unpack(station, payload, holder, None)  # type: ignore[return-value]
 
     def _wait(
         self,
-        take: Callable[[], R | None],
+        take: Callable[[Hashable], R | None],
+        holder: Hashable,
         block: bool,
         until: float | None,
         *,
         linger: bool = False,
     ) -> R:
         if not block or (until is not None and until <= time.monotonic()):
-            return self._ask_for_one(take)
+            return self._ask_for_one(take, holder)
         station = self._handle.station
         while True:
             if station.take_ended(linger=linger):
-                if (got := take()) is not None:
+                if (got := take(holder)) is not None:
                     return got
                 raise station.shut_error()
             waiter = station.new_waiter(linger=linger)
@@ -172,7 +173,7 @@ class SyncQueue(Generic[T]):
                 woken = station.block(waiter, until)
                 if self._handle.closed:
                     raise self._handle.station.shut_error()
-                got = take()
+                got = take(holder)
             finally:
                 station.end_get(waiter, took=waiter.woken)
             if got is not None:
@@ -182,13 +183,13 @@ class SyncQueue(Generic[T]):
             if not woken:
                 raise QueueEmpty(empty(self.name))
 
-    def _ask_for_one(self, take: Callable[[], R | None]) -> R:
+    def _ask_for_one(self, take: Callable[[Hashable], R | None], holder: Hashable) -> R:
         station = self._handle.station
         station.refresh()
-        got = take()
+        got = take(holder)
         if got is None and not self._handle.owner and running_loop() is None:
             self._ask(Ask.POLL)
-            got = take()
+            got = take(holder)
         if got is not None:
             return got
         if station.take_ended(linger=False):
@@ -208,7 +209,7 @@ class SyncQueue(Generic[T]):
         check_count(max_items, "max_items")
         items = [self.get(timeout=timeout)]
         station = self._handle.station
-        holder = threading.get_ident()
+        holder = get_ident()
         while len(items) < max_items:
             payload = station.take(holder)
             if payload is None:
@@ -253,7 +254,7 @@ class SyncQueue(Generic[T]):
         station = self._handle.station
         got = station.take_delivery()
         if got is None:
-            got = self._wait(station.take_delivery, True, until, linger=linger)
+            got = self._wait(station.take_delivery, None, True, until, linger=linger)
         payload, token, attempt = got
         item: Any = unpack(station, payload, None, token)
         return Delivery(station, token, item, attempt)
@@ -282,7 +283,7 @@ class SyncQueue(Generic[T]):
         """Settle what this thread got first; see ``JoinableQueue.task_done``."""
         station = self._handle.station
         if self._handle.settings.joinable:
-            if station.settle_held(threading.get_ident()):
+            if station.settle_held(get_ident()):
                 return
             if self._handle.owner or running_loop() is not None:
                 if station.settle_anywhere():
