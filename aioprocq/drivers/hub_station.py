@@ -1,310 +1,35 @@
-"""The owner's station: the hub, its connections, and its event loop.
+"""The owner's station: what the process that created a queue does with it.
 
 Invariants:
 
-* The hub is bound to at most one event loop, the one it is first used on.
-  Without one, blocking calls drive it while they wait.
 * ``quick`` puts may be appended to ``fresh`` without the lock; while any are
   left, a flush is due on the loop.
-* After every event ``_carry_out`` runs until the hub has nothing left to do.
+* What depends on a page of a peer is looked at again ``_FENCE`` seconds later
+  before a call that cannot wait relies on it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Hashable
 
-from ..errors import LoopMismatch, ProtocolError
-from ..machines.holdings import Holdings
-from ..machines.hub import Hub
-from ..machines.record import DeadRecord, Loaded, PeerRecord, Waiter
+from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
-from ..wire.frames import BATCH_BYTES, Ask, Kind, decode_parcel
-from ..wire.page import STATE, UNLIMITED, State, new_page
-from ..wire.payload import Descriptor, Parcel, Payload, size_of
-from .connection import Connection, reserve
-from .peer_station import PeerStation
-from .readiness import make_readiness, poll
-from .station import Settings, Station, Token, driving, loopless
-from .transport import (
-    PAGE_BYTES,
-    exhausted,
-    make_lane,
-    map_page,
-    receive_dial,
-    shared_memory,
-)
-from .waiting import ThreadWaiter, running_loop
+from ..wire.frames import BATCH_BYTES, Ask
+from ..wire.page import STATE, UNLIMITED, State
+from ..wire.payload import Payload, size_of
+from .hub_link import HubLink
+from .station import Token
+from .waiting import running_loop
 
 __all__ = ["HubStation"]
 
-logger = logging.getLogger("aioprocq")
 
-_MOST_FRAMES = 256
 _MOST_QUICK = 256
-_RETRY = 0.05
 
 
-class HubStation(Station):
+class HubStation(HubLink):
     """One queue in the process that created it."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._page_file = Descriptor(shared_memory("hub", PAGE_BYTES))
-        self.hub = Hub(
-            maxsize=settings.maxsize,
-            max_bytes=settings.max_bytes,
-            joinable=settings.joinable,
-            max_deliveries=settings.max_deliveries,
-            page=map_page(self._page_file.fileno()),
-        )
-        self.fresh = self.hub.store.fresh
-        self._holdings = Holdings()
-        self._connections: dict[int, Connection] = {}
-        self._by_record: dict[PeerRecord, Connection] = {}
-        self._paused: list[Connection] = []
-        self._readiness = make_readiness()
-        self._reception, self._reception_sender = make_lane()
-        self._readiness.watch(self._reception.fileno())
-        self._reception_full = False
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._flush_due = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._retry_at: float | None = None
-        self._disposed = False
-        self._unsettled = False
-        self._granted_quick = 0
-        self._plain = not settings.joinable and not self.hub.room.bounded
-        self._may_hurry = not self.hub.room.bounded
-        loopless.add(self)
-        self.bind()
-
-    # The event loop
-
-    def bind(self) -> None:
-        """Bind the hub to the running loop, if there is one and it has none."""
-        loop = running_loop()
-        if loop is not None and self.loop is None and not self._disposed:
-            self.loop = loop
-            loopless.discard(self)
-            loop.add_reader(self._readiness.fileno(), self._on_ready)
-            self._arm()
-
-    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Bind to this loop, or raise LoopMismatch when bound to another."""
-        if self.loop is None:
-            with self.lock:
-                self.bind()
-        if self.loop is not loop:
-            raise LoopMismatch(
-                f"queue {self.settings.name!r} belongs to another event loop; "
-                "create it, and use it, on one loop, or call q.sync in a thread"
-            )
-
-    def _on_ready(self) -> None:
-        with self.lock:
-            self._take_in()
-            self._carry_out()
-
-    def _on_timer(self) -> None:
-        with self.lock:
-            self._timer = None
-            self._carry_out()
-
-    def _on_flush(self) -> None:
-        with self.lock:
-            self._flush_due = False
-            untouched = self.quick == self._granted_quick
-            self.quick = self._granted_quick = 0
-            if not untouched:
-                self._carry_out()
-
-    def _due(self) -> float | None:
-        times = [t for t in (self.hub.deadline, self._retry_at) if t is not None]
-        return min(times, default=None)
-
-    def _arm(self) -> None:
-        loop, due = self.loop, self._due()
-        if loop is None or due is None or self._timer is not None or loop.is_closed():
-            return
-        if running_loop() is loop:
-            self._set_timer()
-        else:
-            loop.call_soon_threadsafe(self._set_timer)
-
-    def _set_timer(self) -> None:
-        due = self._due()
-        if self._timer is None and due is not None and self.loop is not None:
-            delay = max(0.0, due - time.monotonic())
-            self._timer = self.loop.call_later(delay, self._on_timer)
-
-    # Taking in and carrying out; the lock is held
-
-    def _take_in(self) -> bool:
-        if self._disposed:
-            return False
-        ready = self._readiness.ready()
-        for number in ready:
-            connection = self._connections.get(number)
-            if number == self._reception.fileno():
-                self._receive_dials()
-            elif connection is None:
-                self._lane_has_room(number)
-            else:
-                self._read(connection)
-        return bool(ready)
-
-    def _receive_dials(self) -> None:
-        while True:
-            try:
-                reserve(6)
-                dialled = receive_dial(self._reception)
-            except BlockingIOError:
-                return
-            except ProtocolError as failure:
-                logger.warning("%s: %s", self.settings.name, failure)
-                continue
-            except OSError as failure:
-                self._pause_reception(failure)
-                return
-            page_file = Descriptor(dialled.page)
-            page = map_page(page_file.fileno())
-            record = self.hub.connect(dialled.pid, page)
-            connection = Connection(dialled, record)
-            self._connections[connection.fileno()] = connection
-            self._by_record[record] = connection
-            self._readiness.watch(connection.fileno())
-            if connection.alive is not None:
-                self._connections[connection.alive.fileno()] = connection
-                self._readiness.watch(connection.alive.fileno())
-
-    def _pause_reception(self, failure: OSError) -> None:
-        if not exhausted(failure):
-            raise failure
-        self._reception_full = True
-        self._readiness.forget(self._reception.fileno())
-        self._retry_at = time.monotonic() + _RETRY
-
-    def _read(self, connection: Connection) -> None:
-        record, left = connection.record, _MOST_FRAMES
-        try:
-            while left > 0:
-                puts, frame = connection.read(left)
-                if puts:
-                    self.hub.put_from(record, puts)
-                if frame is None:
-                    return
-                left -= len(puts) + 1
-                if isinstance(frame, Loaded):
-                    self._receive_parcel(record, frame)
-                elif not frame:
-                    return self._disconnect(connection)
-                elif not connection.announced:
-                    self.hub.receive(record, frame)
-        except ProtocolError as failure:
-            logger.error(
-                "%s: process %s broke the protocol and is disconnected: %s",
-                self.settings.name,
-                record.pid,
-                failure,
-            )
-            self._disconnect(connection)
-        except OSError as failure:
-            if not exhausted(failure):
-                raise
-            self._pause(connection)
-
-    def _receive_parcel(self, record: PeerRecord, frame: Loaded) -> None:
-        if not frame.data or frame.data[-1] != Kind.PARCEL:
-            raise ProtocolError("descriptors without a parcel")
-        parcel = decode_parcel(frame.data)
-        payload = Parcel(parcel.head, frame.descriptors, parcel.size)
-        if not payload.complete:
-            raise ProtocolError("a parcel without all of its descriptors")
-        self.hub.receive_parcel(record, frame.data, payload)
-
-    def _pause(self, connection: Connection) -> None:
-        # No descriptor is free for what comes next: leave it in the lane.
-        connection.paused = True
-        self._paused.append(connection)
-        self._readiness.forget(connection.fileno())
-        self._retry_at = time.monotonic() + _RETRY
-
-    def _retry(self) -> None:
-        self._retry_at = None
-        if self._reception_full:
-            self._reception_full = False
-            self._readiness.watch(self._reception.fileno())
-            self._receive_dials()
-        paused, self._paused = self._paused, []
-        for connection in paused:
-            connection.paused = False
-            self._readiness.watch(connection.fileno())
-            self._read(connection)
-
-    def _lane_has_room(self, number: int) -> None:
-        for connection in self._by_record.values():
-            if connection.down.fileno() == number:
-                self._send(connection)
-
-    def _send(self, connection: Connection) -> bool:
-        sent = connection.send()
-        if not sent and connection.record.outbox:
-            self._readiness.watch_writing(connection.down.fileno())
-        return self.hub.sent(connection.record, stalled=not sent)
-
-    def _disconnect(self, connection: Connection) -> None:
-        self._connections.pop(connection.fileno(), None)
-        if connection.alive is not None:
-            self._connections.pop(connection.alive.fileno(), None)
-            self._readiness.forget(connection.alive.fileno())
-        self._by_record.pop(connection.record, None)
-        for one in (connection.up, connection.down):
-            self._readiness.forget(one.fileno())
-        if connection in self._paused:
-            self._paused.remove(connection)
-        connection.close()
-        self.hub.lost(connection.record)
-
-    def _carry_out(self) -> None:
-        hub = self.hub
-        dealer = hub.dealer
-        now = time.monotonic()
-        if self._retry_at is not None and now >= self._retry_at:
-            self._retry()
-        if hub.deadline is not None and now >= hub.deadline:
-            self._take_in()  # what was sent before counts before the pages do
-            hub.tick(now)
-        while True:
-            hub.settle_down(now)
-            again = bool(hub.reclaims)
-            while dealer.outgoing:
-                record, _ = dealer.outgoing.popitem()
-                connection = self._by_record.get(record)
-                if connection is not None and not record.stalled:
-                    again |= self._send(connection)
-            for record in list(hub.reclaims):
-                frames = self._by_record[record].empty_lane()
-                hub.reclaimed(record, frames, now)
-            if not again:
-                break
-        if dealer.woken:
-            self._wake(dealer.woken)
-        if hub.store.news:
-            self._log_dead_letters()
-        if hub.deadline is not None or self._retry_at is not None:
-            self._arm()
-
-    def _log_dead_letters(self) -> None:
-        for record in self.hub.news():
-            logger.error(
-                "%s: gave an item up after %d deliveries: %s",
-                self.settings.name,
-                record.attempts,
-                record.reason,
-            )
 
     # Putting
 
@@ -399,17 +124,7 @@ class HubStation(Station):
             self.hub.stop_putting(waiter)
             self._carry_out()
 
-    def _prepare(self, waiter: Waiter) -> None:
-        # A thread that will lead must be in reach of ``wake``.
-        if isinstance(waiter, ThreadWaiter):
-            self._wakeup_for_leader()
-
     # Getting
-
-    def _end_waits(self) -> None:
-        for waiter in self.hub.local_waiters():
-            waiter.ended = True
-            waiter.wake()
 
     def take(self, holder: Hashable) -> Payload | None:
         """Hand out an item that waits; None: none does."""
@@ -605,86 +320,6 @@ class HubStation(Station):
             self._take_in()
             self._carry_out()
             return self.hub.statistics()
-
-    # Waiting in a thread
-
-    def _listen(self, timeout: float | None) -> None:
-        wakeup = self._wakeup_for_leader()
-        if self._disposed or (self._leader is not None and self._leader.signalled):
-            return
-        with driving([self, *self._loopless()], timeout) as (numbers, timeout):
-            ready = poll([*numbers, wakeup.fileno()], timeout)
-        if wakeup.fileno() in ready:
-            wakeup.clear()
-
-    def drive_due(self) -> tuple[int, float | None]:
-        """What to poll to drive this, and in how many seconds something is due."""
-        with self.lock:
-            if not self._disposed:
-                self._carry_out()
-            due = self._due()
-            delay = None if due is None else max(0.0, due - time.monotonic())
-            return self._readiness.fileno(), delay
-
-    def drive(self) -> None:
-        """Take in and carry out."""
-        with self.lock:
-            if not self._disposed:
-                self._take_in()
-                self._carry_out()
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.bind()
-
-    # The end
-
-    def handle(self) -> tuple[int, int]:
-        """Descriptors for a handle."""
-        return self._reception_sender.fileno(), self._page_file.fileno()
-
-    def inherit(self) -> Station:
-        """In a forked child: a peer, with none of the owner's descriptors."""
-        loopless.discard(self)
-        sender = Descriptor(self._reception_sender.detach())
-        station = PeerStation(self.settings, sender, self._page_file)
-        self._close_sockets()
-        return station
-
-    def _close_sockets(self) -> None:
-        for connection in set(self._by_record.values()):
-            connection.close()
-        self._connections.clear()
-        self._by_record.clear()
-        self._reception.close()
-        self._reception_sender.close()
-        self._readiness.close()
-        if self._wakeup is not None:
-            self._wakeup.close()
-            self._wakeup = None
-
-    def dispose(self) -> None:
-        """Close everything; the peers see OwnerLost."""
-        with self.lock:
-            if self._disposed:
-                return
-            self._disposed = True
-            loopless.discard(self)
-            loop = self.loop
-        if loop is not None and not loop.is_closed() and running_loop() is not loop:
-            loop.call_soon_threadsafe(self._release)
-        else:
-            self._release()
-
-    def _release(self) -> None:
-        loop = self.loop
-        if loop is not None and not loop.is_closed():
-            loop.remove_reader(self._readiness.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
-        with self.lock:
-            self._close_sockets()
-            self._page_file.close()
-            self.hub.page = new_page()
 
 
 def len_of(payload: Payload) -> int:

@@ -1,20 +1,13 @@
-"""A peer's station: one process's connection to a queue that another owns.
+"""A peer's station: what one process does with a queue that another owns.
 
 Invariants:
 
-* It dials when it is first used, and after a fork anew.
-* Frames are read by one at a time: by the leader without the lock, or by
-  anybody else with the lock held while there is no leader.
 * A put has its frame in the kernel when it returns.
+* What was taken is held before the lock is released.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
-import select
-import threading
 import time
 from collections.abc import Hashable
 
@@ -22,194 +15,25 @@ from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
-from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, MAX_FRAME, PUT_SUFFIX, Ask, Kind
+from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, PUT_SUFFIX, Ask, Kind
 from ..wire.page import (
-    BEGUN,
     PUBLISHED,
-    QSIZE,
-    ROOM,
-    ROOM_BYTES,
-    STATE,
-    UNFINISHED,
-    UNLIMITED,
-    Page,
     State,
 )
-from ..wire.payload import Descriptor, Parcel, Payload, size_of
-from .readiness import poll
-from .station import Settings, Station, Token, driving
+from ..wire.payload import Parcel, Payload, size_of
+from .peer_link import GONE, PeerLink
+from .station import Token
 from .transport import (
     DONTWAIT,
-    Lanes,
-    make_lanes,
-    map_page,
-    receive_loaded,
-    send_dial,
     send_loaded,
 )
-from .waiting import FutureWaiter, ThreadWaiter, running_loop
+from .waiting import running_loop
 
 __all__ = ["PeerStation"]
 
-_MOST_READS = 1000
-_GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
-
-class PeerStation(Station):
+class PeerStation(PeerLink):
     """One queue in a process that does not own it."""
-
-    def __init__(
-        self, settings: Settings, reception: Descriptor, page_file: Descriptor
-    ) -> None:
-        super().__init__(settings)
-        self._reception = reception
-        self._page_file = page_file
-        self._hub_page: Page | None = None
-        self.machine: Peer | None = None
-        self._lanes: Lanes | None = None
-        self._announced = 0
-        self._looked_at = -1
-        self._lost = False
-        self._shut = False
-        self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
-        self._writers: set[asyncio.AbstractEventLoop] = set()
-
-    # The connection
-
-    def _dialled(self) -> Peer:
-        # With the lock held. OSError, or OwnerLost, leaves things as they were.
-        if self.machine is not None:
-            return self.machine
-        if self._lost:
-            raise self.lost_error()
-        lanes = make_lanes()
-        try:
-            page = map_page(lanes.page)
-            if self.settings.maxsize <= 0 and self.settings.max_bytes is None:
-                # So that the first put need not wait for the owner to look up.
-                page[ROOM] = page[ROOM_BYTES] = UNLIMITED
-            self._send_dial(lanes)
-        except BaseException as failure:
-            _close(lanes)
-            if isinstance(failure, _GONE):
-                self._lost = True
-                raise self.lost_error() from None
-            raise
-        finally:
-            os.close(lanes.page)
-            for end in lanes.hub_ends:
-                end.close()
-        self._lanes = lanes
-        settings = self.settings
-        self.machine = Peer(
-            page, joinable=settings.joinable, sized=settings.max_bytes is not None
-        )
-        self._send, self._receive = lanes.up.send, lanes.down.recv
-        # An owner that shuts the queue down says so before it looks for dials: who
-        # sees it open here has its puts counted.
-        self._shut = self._state() is not State.OPEN
-        return self.machine
-
-    def _send_dial(self, lanes: Lanes) -> None:
-        while True:
-            try:
-                return send_dial(self._reception.fileno(), lanes)
-            except BlockingIOError:
-                # The owner has a crowd at its reception, or is asleep.
-                poller = select.poll()
-                poller.register(self._reception.fileno(), select.POLLOUT)
-                poller.poll(1000)
-
-    def _machine(self) -> Peer:
-        if self._lost:
-            raise self.lost_error()
-        return self.machine or self._dialled()
-
-    def _page(self) -> Page:
-        if self._hub_page is None:
-            self._hub_page = map_page(self._page_file.fileno(), write=False)
-        return self._hub_page
-
-    def _published(self) -> tuple[int, int, int]:
-        """Items that wait, that are unfinished, and BEGUN, with our own counted.
-
-        With the lock held. The owner may be writing: read again until it is not.
-        """
-        page, machine = self._page(), self.machine
-        for _ in range(_MOST_READS):
-            version = page[PUBLISHED]
-            qsize, unfinished, begun = page[QSIZE], page[UNFINISHED], page[BEGUN]
-            if machine is not None:
-                qsize += machine.correction()
-                unfinished -= machine.uncounted()
-            if page[PUBLISHED] == version and not version & 1:
-                break
-        return max(0, qsize), max(0, unfinished), begun
-
-    def _state(self) -> State:
-        return State(self._page()[STATE])
-
-    def _lose(self) -> None:
-        self._lost = True
-        self._end_waits()
-        self.machine = None  # so that one look tells every call
-        for loop in list(self._loops):
-            self._unwatch(loop)
-
-    def _end_waits(self) -> None:
-        if self.machine is not None:
-            for waiter in self.machine.everyone():
-                waiter.ended = True
-                waiter.wake()
-
-    # Sending; the lock is held
-
-    def _flush(self) -> bool:
-        """Send the frames that control things; False: the lane is full."""
-        machine = self.machine
-        if machine is None:
-            return True
-        outbox = machine.outbox
-        try:
-            while outbox:
-                self._send(outbox[0], DONTWAIT)
-                outbox.popleft()
-        except BlockingIOError:
-            self._await_writing()
-            return False
-        except _GONE:
-            self._lose()
-        return True
-
-    def _await_writing(self) -> None:
-        if self._leader is not None and self._wakeup is not None:
-            self._wakeup.set()  # so that it watches the up lane too
-        loop = running_loop()
-        if loop is None:
-            return
-        if loop not in self._writers and self._lanes is not None:
-            self._writers.add(loop)
-            loop.add_writer(self._lanes.up.fileno(), self._on_writable, loop)
-
-    def _on_writable(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self.lock:
-            if self._lanes is not None:
-                loop.remove_writer(self._lanes.up.fileno())
-            self._writers.discard(loop)
-            if self._flush() and self.machine is not None:
-                self.machine.pass_room_on()
-                self._wake_machine()
-
-    def _flush_waiting(self) -> None:
-        # For a thread: control frames must not stay behind when it goes on.
-        while True:
-            with self.lock:
-                if self._lost or self._flush() or self._lanes is None:
-                    return
-                up = self._lanes.up.fileno()
-            poller = select.poll()
-            poller.register(up, select.POLLOUT)
-            poller.poll(1000)
 
     # Putting
 
@@ -234,7 +58,7 @@ class PeerStation(Station):
                     return True
             except BlockingIOError:
                 pass
-            except _GONE:
+            except GONE:
                 self._lose()
                 raise self.lost_error() from None
             machine.take_back_put(1, size)
@@ -242,10 +66,6 @@ class PeerStation(Station):
             return False
         finally:
             lock.release()
-
-    def _check_open(self) -> None:
-        if self._shut or self._state() is not State.OPEN:
-            raise self.shut_error()
 
     def _put_parcel(self, machine: Peer, parcel: Parcel) -> bool:
         if self._shut or not machine.begin_put(1, parcel.size):
@@ -262,7 +82,7 @@ class PeerStation(Station):
                 sent = True
         except BlockingIOError:
             pass  # an announcement alone does no harm; it is sent again
-        except _GONE:
+        except GONE:
             self._lose()
             raise self.lost_error() from None
         finally:
@@ -301,7 +121,7 @@ class PeerStation(Station):
                     return count
                 except BlockingIOError:
                     pass
-                except _GONE:
+                except GONE:
                     self._lose()
                     raise self.lost_error() from None
             machine.take_back_put(count, 0)
@@ -535,18 +355,6 @@ class PeerStation(Station):
                 self._flush()
             return qsize
 
-    def _check_alive(self) -> None:
-        with self.lock:
-            if self._lost:
-                raise self.lost_error()
-            lanes = self._lanes
-            number = self._reception.fileno() if lanes is None else lanes.up.fileno()
-            poller = select.poll()
-            poller.register(number, 0)
-            if poller.poll(0):
-                self._lose()
-                raise self.lost_error()
-
     def statistics(self) -> QueueStatistics:
         """What the owner published last."""
         qsize = self.qsize()
@@ -558,21 +366,6 @@ class PeerStation(Station):
             state=self._state().name.lower(),
         )
 
-    # Taking in; the lock is held, and there is no leader
-
-    def _take_in(self) -> None:
-        if self._leader is not None:
-            return
-        machine = self.machine
-        if machine is None:
-            return
-        try:
-            # Items that nobody waits for stay where the hub can take them back.
-            while not machine.items or machine.putters or machine.answers:
-                self._understand(*self._read(DONTWAIT))
-        except BlockingIOError:
-            return
-
     def fetch(self) -> None:
         """Take in what has come, before waiting for it on an event loop."""
         with self.lock:
@@ -580,226 +373,6 @@ class PeerStation(Station):
             machine.starving(time.monotonic())
             self._take_in()
             self._settle_down()
-
-    def _read(self, flags: int) -> tuple[bytes, list[Descriptor] | None]:
-        # Also without the lock, by the leader.
-        if not self._announced:
-            try:
-                return self._receive(MAX_FRAME, flags), None
-            except ConnectionResetError:
-                return b"", None
-        lanes = self._lanes
-        if lanes is None:
-            return b"", None
-        data, descriptors = receive_loaded(lanes.down, self._announced, flags)
-        self._announced = 0
-        return data, descriptors
-
-    def _understand(self, data: bytes, descriptors: list[Descriptor] | None) -> None:
-        machine = self.machine
-        if not data or machine is None:
-            self._lose()
-            raise BlockingIOError
-        now = time.monotonic()
-        kind = data[-1]
-        if kind == Kind.ANNOUNCE:
-            self._announced = wire.decode_flag(data)
-        elif kind == Kind.PARCEL:
-            self._receive_parcel(machine, data, descriptors, now)
-        elif kind == Kind.DEAD:
-            ident, attempts, reason, head = wire.decode_dead(data)
-            payload: Payload = head
-            if descriptors:
-                payload = Parcel(head, tuple(descriptors), 0)
-            machine.receive_dead(ident, DeadRecord(payload, attempts, reason))
-        else:
-            machine.receive(data, now)
-
-    def _receive_parcel(
-        self,
-        machine: Peer,
-        data: bytes,
-        descriptors: list[Descriptor] | None,
-        now: float,
-    ) -> None:
-        frame = wire.decode_parcel(data)
-        payload = Parcel(frame.head, tuple(descriptors or ()), frame.size)
-        if payload.complete:
-            machine.receive_parcel(frame, payload, now)
-        elif descriptors is None:
-            # The hub took its announcement back while we read this.
-            machine.bounce(frame.place, None)
-        else:
-            machine.bounce(frame.place, _out_of_descriptors())
-
-    def _settle_down(self) -> None:
-        self._flush()
-        self._wake_machine()
-
-    def _wake_machine(self) -> None:
-        if self.machine is not None and self.machine.woken:
-            self._wake(self.machine.woken)
-
-    # Waiting
-
-    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A peer may be used from any loop."""
-
-    def _prepare(self, waiter: Waiter) -> None:
-        if isinstance(waiter, FutureWaiter):
-            self._watch(waiter.loop)
-        elif isinstance(waiter, ThreadWaiter) and not _alone():
-            self._wakeup_for_leader()
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._loops.get(loop) or self._lanes is None:
-            return
-        self._loops[loop] = True
-        loop.add_reader(self._lanes.down.fileno(), self._on_readable, loop)
-        if self._lanes.alive is not None:
-            loop.add_reader(self._lanes.alive.fileno(), self._on_readable, loop)
-
-    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._loops.pop(loop, None) or self._lanes is None:
-            return
-        if loop.is_closed():
-            return
-        ends = [end for end in (self._lanes.down, self._lanes.alive) if end]
-        if running_loop() is loop:
-            for end in ends:
-                loop.remove_reader(end.fileno())
-        else:
-            for end in ends:
-                loop.call_soon_threadsafe(loop.remove_reader, end.fileno())
-
-    def _on_readable(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self.lock:
-            machine = self.machine
-            if machine is None or self._leader is not None:
-                return
-            if not (machine.getters or machine.putters or machine.answers):
-                self._unwatch(loop)  # leave it unread: the hub can take it back
-                return
-            self._take_in()
-            self._check_pulse()
-            self._settle_down()
-
-    def _check_pulse(self) -> None:
-        alive = self._lanes.alive if self._lanes is not None else None
-        if alive is None:
-            return
-        try:
-            if not alive.recv(1, DONTWAIT):
-                self._lose()
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            self._lose()
-
-    def _listen(self, timeout: float | None) -> None:
-        lanes = self._lanes
-        if lanes is None:
-            return
-        hubs = self._loopless()
-        alone = timeout is None and self._wakeup is None and lanes.alive is None
-        if alone and not hubs and self._listen_alone():
-            return
-        numbers = [lanes.down.fileno()]
-        if lanes.alive is not None:
-            numbers.append(lanes.alive.fileno())
-        if self._wakeup is not None:
-            numbers.append(self._wakeup.fileno())
-        with self.lock:
-            blocked = self.machine is not None and bool(self.machine.outbox)
-            blocked |= self.machine is not None and self.machine.lane_full
-        with driving(hubs, timeout) as (more, timeout):
-            up = lanes.up.fileno() if blocked else None
-            self._poll(numbers + more, up, timeout)
-        with self.lock:
-            self._take_in_as_leader()
-
-    def _listen_alone(self) -> bool:
-        # No other thread, no time to keep: one system call instead of two.
-        machine = self.machine
-        if machine is None or machine.outbox or machine.lane_full:
-            return False
-        try:
-            frame, descriptors = self._read(0)
-        except BlockingIOError:  # somebody, a loop, has made the lane non-blocking
-            return False
-        with self.lock:
-            try:
-                self._understand(frame, descriptors)
-            except BlockingIOError:
-                return True
-            self._settle_down()
-        return True
-
-    def _poll(self, numbers: list[int], up: int | None, timeout: float | None) -> None:
-        if up is None:
-            ready = poll(numbers, timeout)
-        else:
-            ready = _poll_both(numbers, up, timeout)
-        if self._wakeup is not None and self._wakeup.fileno() in ready:
-            self._wakeup.clear()
-
-    def _take_in_as_leader(self) -> None:
-        leader, self._leader = self._leader, None
-        try:
-            self._take_in()
-            self._check_pulse()
-            if self._flush() and self.machine is not None and self.machine.lane_full:
-                self.machine.pass_room_on()
-            self._settle_down()
-        finally:
-            self._leader = leader
-
-    # The end
-
-    def handle(self) -> tuple[int, int]:
-        """Descriptors for a handle."""
-        return self._reception.fileno(), self._page_file.fileno()
-
-    def inherit(self) -> Station:
-        """In a forked child: the same queue, to be dialled anew."""
-        if self._lanes is not None:
-            _close(self._lanes)
-        if self._wakeup is not None:
-            self._wakeup.close()
-        return PeerStation(self.settings, self._reception, self._page_file)
-
-    def dispose(self) -> None:
-        """Hang up: the hub takes back what was not handed out or not settled."""
-        with self.lock:
-            if not self._lost:
-                self._flush()
-            self._lose()
-            lanes, self._lanes = self._lanes, None
-            wakeup, self._wakeup = self._wakeup, None
-        if lanes is not None:
-            _close(lanes)
-        if wakeup is not None:
-            wakeup.close()
-
-
-def _alone() -> bool:
-    return threading.active_count() == 1
-
-
-def _poll_both(numbers: list[int], up: int, timeout: float | None) -> list[int]:
-    poller = select.poll()
-    for number in numbers:
-        poller.register(number, select.POLLIN)
-    poller.register(up, select.POLLOUT)
-    milliseconds = None if timeout is None else max(0.0, timeout * 1000)
-    return [number for number, _ in poller.poll(milliseconds)]
-
-
-def _close(lanes: Lanes) -> None:
-    lanes.up.close()
-    lanes.down.close()
-    if lanes.alive is not None:
-        lanes.alive.close()
 
 
 def _cut(payloads: list[Payload], start: int) -> list[Payload]:
@@ -812,11 +385,3 @@ def _cut(payloads: list[Payload], start: int) -> list[Payload]:
             break
         batch.append(payload)
     return batch
-
-
-def _out_of_descriptors() -> OSError:
-    return OSError(
-        errno.EMFILE,
-        "no file descriptor is free for a large item; it stays in the queue: "
-        "close some, or raise the limit (ulimit -n), and get again",
-    )
