@@ -192,6 +192,12 @@ class PeerLink(Station):
             self._lose()
         return True
 
+    def _tell(self) -> None:
+        """Send the control frames of a call that returns at once, or raise."""
+        self._flush()
+        if self._lost:
+            raise self.lost_error()
+
     def _await_writing(self) -> None:
         if self._leader is not None and self._wakeup is not None:
             self._wakeup.set()  # so that it watches the up lane too

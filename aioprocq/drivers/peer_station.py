@@ -146,7 +146,7 @@ class PeerStation(PeerLink):
             if not machine.putters:
                 size = size_of(payload) + isinstance(payload, bytes)
                 machine.outbox.append(wire.encode_need(1, size))
-            self._flush()
+            self._tell()
 
     def come_to_put(self, waiter: Waiter) -> None:
         """A putter that was woken is about to put."""
@@ -268,14 +268,14 @@ class PeerStation(PeerLink):
             machine = self._machine()
             done = machine.settle(token)
             if machine.outbox:
-                self._flush()
+                self._tell()
             return done
 
     def fail(self, token: Token, reason: str, *, final: bool) -> bool:
         """An attempt at an item failed; False: it is not held."""
         with self.lock:
             done = self._machine().fail(token, reason, final=final)
-            self._flush()
+            self._tell()
             return done
 
     def fail_latest(self, holder: Hashable, reason: str) -> None:
@@ -285,7 +285,7 @@ class PeerStation(PeerLink):
             token = machine.holdings.latest(holder)
             if token is not None:
                 machine.fail(token, reason, final=False)
-            self._flush()
+            self._tell()
 
     def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
@@ -295,7 +295,7 @@ class PeerStation(PeerLink):
             machine = self.machine or self._machine()
             done = machine.settle_first(holder)
             if machine.outbox:
-                self._flush()
+                self._tell()
             return done
         finally:
             lock.release()
@@ -307,7 +307,7 @@ class PeerStation(PeerLink):
             if not self._published()[1]:
                 return False
             machine.forget(machine.request(Ask.TASK_DONE, Waiter()))
-            self._flush()
+            self._tell()
             return True
 
     # Requests
@@ -339,6 +339,8 @@ class PeerStation(PeerLink):
             machine.outbox.append(wire.encode_flag(Kind.SHUTDOWN, immediate))
             machine.end_putters()
             self._settle_down()
+            if self._lost:
+                raise self.lost_error()
         if running_loop() is None:
             self._flush_waiting()
 

@@ -382,7 +382,7 @@ class Hub:
     def _send_dead_letters(self, peer: PeerRecord, ident: int) -> None:
         for record in self.store.dead:
             self.dealer.post_dead(peer, ident, record)
-        self._reply(peer, ident, 0)
+        self._reply(peer, ident, len(self.store.dead))
 
     def _end_poll(self, peer: PeerRecord) -> None:
         self._polls -= peer.poll is not None

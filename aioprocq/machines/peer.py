@@ -50,12 +50,23 @@ __all__ = ["Answer", "Peer"]
 class Answer:
     """The answer to a request, as far as it has come."""
 
-    __slots__ = ("letters", "value", "waiter")
+    __slots__ = ("ask", "letters", "value", "waiter")
 
-    def __init__(self, waiter: Waiter) -> None:
+    def __init__(self, ask: Ask, waiter: Waiter) -> None:
+        self.ask = ask
         self.waiter = waiter
         self.value: int | None = None
         self.letters: list[DeadRecord] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more will come.
+
+        What the hub has taken back in the middle of an answer comes after the rest.
+        """
+        if self.ask is not Ask.DEAD_LETTERS:
+            return self.value is not None
+        return self.value == len(self.letters)
 
 
 class Peer:
@@ -386,7 +397,7 @@ class Peer:
     def request(self, ask: Ask, waiter: Waiter) -> int:
         """Ask the hub for something: the number under which it answers."""
         self._ident = (self._ident + 1) & 0xFFFFFFFF
-        self.answers[self._ident] = Answer(waiter)
+        self.answers[self._ident] = Answer(ask, waiter)
         self.outbox.append(wire.encode_request(self._ident, ask))
         return self._ident
 
@@ -415,8 +426,10 @@ class Peer:
 
     def receive_dead(self, ident: int, record: DeadRecord) -> None:
         """One dead letter has come."""
-        if ident in self.answers:
-            self.answers[ident].letters.append(record)
+        answer = self.answers.get(ident)
+        if answer is not None:
+            answer.letters.append(record)
+            self._check_answer(answer)
 
     def bounce(self, index: int, failure: OSError | None) -> None:
         """A parcel came without its descriptors: the hub keeps it.
@@ -507,6 +520,10 @@ class Peer:
         answer = self.answers.get(ident)
         if answer is not None:
             answer.value = value
+            self._check_answer(answer)
+
+    def _check_answer(self, answer: Answer) -> None:
+        if answer.complete:
             answer.waiter.woken = True
             self.woken.append(answer.waiter)
 

@@ -77,6 +77,7 @@ _U64 = Struct("<QB")
 _TWO = Struct("<QQB")
 _WANT = Struct("<QBB")
 _REQUEST = Struct("<IBB")
+_REPLY = Struct("<IIB")
 _ITEMS = Struct("<QIIB")
 _COUNT = Struct("<IB")
 _RETURN = Struct("<QBB")
@@ -245,12 +246,12 @@ def decode_request(data: bytes) -> tuple[int, Ask]:
 
 def encode_reply(ident: int, value: int) -> bytes:
     """REPLY: the answer to REQUEST ``ident``."""
-    return _REQUEST.pack(ident, value, Kind.REPLY)
+    return _REPLY.pack(ident, value, Kind.REPLY)
 
 
 def decode_reply(data: bytes) -> tuple[int, int]:
     """Number and value of a REPLY."""
-    ident, value, _ = _exact(_REQUEST, data)
+    ident, value, _ = _exact(_REPLY, data)
     return ident, value
 
 

@@ -1,0 +1,29 @@
+"""The command line: `python -m aioprocq demo` and `python -m aioprocq bench`.
+
+Worker processes import modules of this package, and their start is something
+that users wait for: so nothing is imported here until a command is run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0 is success, 1 a failure that was found, 2 a wrong call, 130 Ctrl-C.
+    """
+    try:
+        from aioprocq.cli.arguments import parse
+
+        command = parse(arguments)
+        return command()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,145 @@
+"""`python -m aioprocq bench`: measure on this machine, against its peers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioprocq.cli.bench import environment, plot, report
+from aioprocq.cli.bench.model import BenchError, Row, RowResult, Setting, is_installed
+from aioprocq.cli.bench.rows import choose
+from aioprocq.cli.bench.runner import Scale, run_row
+from aioprocq.cli.progress import PlainProgress, Progress, SilentProgress
+
+__all__ = ["Options", "run"]
+
+FAILURE = 1
+MISUSE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the benchmark was asked for."""
+
+    quick: bool = False
+    only: tuple[str, ...] = ()
+    rounds: int = 5
+    loop: str = "asyncio"
+    list_rows: bool = False
+    json_file: Path | None = None
+    plot_file: Path | None = None
+
+    @property
+    def scale(self) -> Scale:
+        """How much is measured."""
+        return Scale(rounds=self.rounds, quick=self.quick)
+
+
+def run(options: Options) -> int:
+    """Measure, print the table, write the files, and return the exit code."""
+    try:
+        rows = choose(options.only)
+        _check_loop(options.loop)
+        _check_writable(options)
+    except (BenchError, OSError) as error:
+        return _complain(error, MISUSE)
+    if options.list_rows:
+        print("\n".join(f"{row.name:<20}{row.title}" for row in rows))
+        return 0
+    try:
+        benchmark = _Benchmark(rows, options)
+        benchmark.measure()
+        benchmark.write_files()
+    except (BenchError, OSError) as error:
+        return _complain(error, FAILURE)
+    return 0
+
+
+def _check_loop(loop: str) -> None:
+    if loop == "uvloop" and not is_installed("uvloop"):
+        raise BenchError("uvloop is not installed")
+
+
+def _check_writable(options: Options) -> None:
+    """Better now than after all has been measured."""
+    for file in (options.json_file, options.plot_file):
+        if file is not None:
+            file.open("a").close()
+
+
+class _Benchmark:
+    """One run over the rows that were chosen."""
+
+    def __init__(self, rows: list[Row], options: Options) -> None:
+        self._rows = rows
+        self._options = options
+        self._results: list[RowResult] = []
+        self._skipped: dict[str, str] = {}
+        # Taken at the start: the load that the run itself makes is none of it.
+        self._environment = environment.describe()
+        # The plain bar: it can be wiped out while a row of the table is printed.
+        bar = PlainProgress(len(rows), "rows", sys.stderr)
+        self._progress: Progress = bar if sys.stderr.isatty() else SilentProgress()
+
+    def measure(self) -> None:
+        """Print the table, row by row."""
+        started = time.monotonic()
+        if note := environment.busy_note(os.getloadavg()[0], os.cpu_count() or 1):
+            print(note, file=sys.stderr)
+        try:
+            print(report.HEADER)
+            for number, row in enumerate(self._rows):
+                elapsed = time.monotonic() - started
+                self._measure_row(number, row, elapsed)
+        finally:
+            self._progress.close()
+        print(f"\n{self._summary()}, in {time.monotonic() - started:.0f} s")
+
+    def _measure_row(self, number: int, row: Row, elapsed: float) -> None:
+        if lacking := row.missing():
+            reason = f"{', '.join(lacking)} is not installed"
+            self._skipped[row.name] = reason
+            print(f"{row.title}: skipped, {reason}", flush=True)
+            return
+        result = run_row(
+            row,
+            Setting(loop=self._options.loop),
+            self._options.scale.fitted(elapsed, len(self._rows) - number),
+            lambda step: self._progress.update(number, step),
+        )
+        self._results.append(result)
+        self._progress.close()
+        print("\n".join(report.table_lines(result)), flush=True)
+
+    def _summary(self) -> str:
+        verdicts = [
+            result.meets(mark)
+            for result in self._results
+            for mark in result.row.marks
+            if mark.against in result.rounds
+        ]
+        return f"{sum(verdicts)} of {len(verdicts)} marks met"
+
+    def write_files(self) -> None:
+        """Write what was asked for."""
+        options = self._options
+        if options.json_file is not None:
+            facts = {
+                **self._environment,
+                "quick": options.quick,
+                "loop": options.loop,
+                "rounds_each": options.rounds,
+            }
+            text = report.as_json(self._results, self._skipped, facts)
+            options.json_file.write_text(text + "\n", encoding="utf-8")
+        if options.plot_file is not None:
+            picture = plot.draw(self._results, environment.one_line())
+            options.plot_file.write_text(picture, encoding="utf-8")
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,156 @@
+"""What a benchmark consists of.
+
+A *row* compares *contenders*, ours first. In every *round* each contender of a
+row plays once, in turn, so that whatever disturbs the machine disturbs all of
+them. A contender stays up from its first round to its last, in a *session*. What
+a row has to reach is said by its *marks*, as ratios: absolute figures mean
+nothing from one machine to the next.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = [
+    "BenchError",
+    "Contender",
+    "Mark",
+    "Metric",
+    "Row",
+    "RowResult",
+    "Sample",
+    "Session",
+    "Setting",
+    "is_installed",
+]
+
+Sample = Mapping[str, float]  # the name of a metric → its value in its unit
+
+
+class BenchError(Exception):
+    """Something that stops the whole benchmark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What holds for every contender of a run."""
+
+    loop: str = "asyncio"
+    patience: float = 120.0  # seconds that a round may take at the most
+
+
+class Session(Protocol):
+    """A contender whose processes are up and have passed a first item."""
+
+    def play(self, count: int) -> Sample:
+        """Measure one round of `count` items."""
+
+    def close(self) -> None:
+        """End the processes, also after an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Something that is measured. For a rate higher is better, for a time lower."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way of doing a row's work.
+
+    `quick` and `full` are the items of one round, chosen so that all contenders
+    of a row take about the same time.
+    """
+
+    name: str
+    open: Callable[[Setting], Session]
+    quick: int
+    full: int
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`metric` of ours, divided by that of `against`, is to be `ratio`."""
+
+    against: str
+    metric: str
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison. `needs` names packages without which it is skipped."""
+
+    name: str
+    title: str
+    metrics: tuple[Metric, ...]
+    contenders: tuple[Contender, ...]
+    marks: tuple[Mark, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def ours(self) -> Contender:
+        """The contender that the others are compared with."""
+        return self.contenders[0]
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
+    def mark(self, against: str, metric: str) -> Mark | None:
+        """What is to be reached against a contender, if anything is."""
+        for mark in self.marks:
+            if (mark.against, mark.metric) == (against, metric):
+                return mark
+        return None
+
+    def missing(self) -> list[str]:
+        """The packages that the whole row needs and that are not installed."""
+        return [package for package in self.needs if not is_installed(package)]
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What was measured: for each contender a sample a round."""
+
+    row: Row
+    rounds: Mapping[str, list[Sample]]
+
+    def values(self, contender: str, metric: str) -> list[float]:
+        """The rounds of one contender, as they were measured."""
+        return [sample[metric] for sample in self.rounds[contender]]
+
+    def median(self, contender: str, metric: str) -> float:
+        """The median over the rounds."""
+        return statistics.median(self.values(contender, metric))
+
+    def ratio(self, against: str, metric: str) -> float:
+        """Ours over theirs, of the medians."""
+        ours = self.median(self.row.ours.name, metric)
+        theirs = self.median(against, metric)
+        return ours / theirs
+
+    def meets(self, mark: Mark) -> bool:
+        """Whether the mark was reached."""
+        ratio = self.ratio(mark.against, mark.metric)
+        if self.row.metric(mark.metric).higher_is_better:
+            return ratio >= mark.ratio
+        return ratio <= mark.ratio
+
+    def others(self) -> list[str]:
+        """The contenders that ours was compared with."""
+        return [name for name in self.rounds if name != self.row.ours.name]
+
+
+def is_installed(package: str) -> bool:
+    """Whether a top-level package can be imported; it is not imported by this."""
+    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,96 @@
+import io
+import json
+import sys
+
+import pytest
+
+from aioprocq.cli.bench import command
+from aioprocq.cli.bench.command import Options, run
+from aioprocq.cli.bench.model import BenchError
+from tests.cli.bench.stand_in import make_row
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """Stand-ins instead of the real rows, on a machine that is idle."""
+    rows = [make_row("a"), make_row("b", needs=("no_such_package",))]
+    monkeypatch.setattr(command, "choose", lambda names: rows)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    return rows
+
+
+@pytest.mark.usefixtures("rows")
+def test_prints_a_table_and_what_was_skipped(capsys):
+    assert run(Options(quick=True)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["row", "ours", "theirs", "ratio", "mark", "met"]
+    assert lines[2].startswith("title of a, rate")
+    assert lines[3].startswith("title of a, time")
+    assert lines[4] == "title of b: skipped, no_such_package is not installed"
+    assert lines[6].startswith("1 of 1 marks met, in ")
+
+
+@pytest.mark.usefixtures("rows")
+def test_writes_json_and_a_picture(tmp_path):
+    json_file, plot_file = tmp_path / "a.json", tmp_path / "a.svg"
+    assert run(Options(rounds=2, json_file=json_file, plot_file=plot_file)) == 0
+    report = json.loads(json_file.read_text())
+    assert [row["name"] for row in report["rows"]] == ["a"]
+    assert len(report["rows"][0]["rounds"]["ours"]) == 2
+    assert report["skipped"] == {"b": "no_such_package is not installed"}
+    assert (report["quick"], report["loop"]) == (False, "asyncio")
+    assert {"date", "machine", "python", "versions"} <= set(report)
+    assert plot_file.read_text().startswith("<svg")
+
+
+@pytest.mark.usefixtures("rows")
+def test_lists_the_rows(capsys):
+    assert run(Options(list_rows=True)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a                   title of a",
+        "b                   title of b",
+    ]
+
+
+@pytest.mark.usefixtures("rows")
+def test_shows_on_a_terminal_what_it_is_doing(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run(Options(quick=True)) == 0
+    assert "a: starting ours" in stream.getvalue()
+
+
+@pytest.mark.usefixtures("rows")
+def test_says_so_when_the_machine_is_busy(monkeypatch, capsys):
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
+    assert run(Options(quick=True)) == 0
+    assert capsys.readouterr().err.startswith("note: the machine is busy")
+
+
+def test_an_unknown_row_is_a_wrong_call(capsys):
+    assert run(Options(only=("nothing",))) == 2
+    assert "no row is called 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_file_that_cannot_be_written_is_found_first(tmp_path, capsys):
+    assert run(Options(json_file=tmp_path / "missing" / "a.json")) == 2
+    output = capsys.readouterr()
+    assert "missing" in output.err
+    assert output.out == ""
+
+
+@pytest.mark.usefixtures("rows")
+def test_uvloop_must_be_there_when_it_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(command, "is_installed", lambda package: False)
+    assert run(Options(loop="uvloop")) == 2
+    assert capsys.readouterr().err == "error: uvloop is not installed\n"
+
+
+def test_a_failure_ends_it_with_1(monkeypatch, capsys):
+    row = make_row(error=BenchError("a worker process has died"))
+    monkeypatch.setattr(command, "choose", lambda names: [row])
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert run(Options()) == 1
+    assert capsys.readouterr().err == "error: a worker process has died\n"

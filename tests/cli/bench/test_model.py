@@ -1,0 +1,57 @@
+import pytest
+
+from aioprocq.cli.bench.model import (
+    Contender,
+    Mark,
+    Metric,
+    Row,
+    RowResult,
+    Sample,
+    is_installed,
+)
+from tests.cli.bench.stand_in import RATE, TIME, make_result, make_row
+
+
+def test_ours_is_the_first_contender():
+    assert make_row().ours.name == "ours"
+
+
+def test_finds_its_metrics_and_marks():
+    row = make_row()
+    assert row.metric("time") == TIME
+    assert row.mark("theirs", "rate") == Mark("theirs", "rate", 2.0)
+    assert row.mark("theirs", "other") is None
+
+
+def test_names_what_is_not_installed():
+    row = Row("a", "A", (RATE,), (), needs=("sys", "no_such_package"))
+    assert row.missing() == ["no_such_package"]
+    assert is_installed("asyncio")
+
+
+def test_takes_the_median_of_the_rounds():
+    result = make_result(ours=[10.0, 90.0, 30.0], theirs=[10.0])
+    assert result.values("ours", "rate") == [10.0, 90.0, 30.0]
+    assert result.median("ours", "rate") == 30.0
+    assert result.ratio("theirs", "rate") == 3.0
+    assert result.others() == ["theirs"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "met"),
+    [
+        (Metric("rate", "items/s", higher_is_better=True), 19.0, False),
+        (Metric("rate", "items/s", higher_is_better=True), 20.0, True),
+        (Metric("rate", "s", higher_is_better=False), 20.0, True),
+        (Metric("rate", "s", higher_is_better=False), 21.0, False),
+    ],
+)
+def test_a_mark_is_met_from_the_right_side(metric, ours, met):
+    mark = Mark("theirs", "rate", 2.0)
+    contender = Contender("ours", lambda setting: pytest.fail("opened"), 1, 1)
+    row = Row("a", "A", (metric,), (contender,), (mark,))
+    rounds: dict[str, list[Sample]] = {
+        "ours": [{"rate": ours}],
+        "theirs": [{"rate": 10.0}],
+    }
+    assert RowResult(row, rounds).meets(mark) is met

@@ -1,0 +1,77 @@
+import shlex
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import aioprocq
+from aioprocq.cli import demo
+from aioprocq.cli.arguments import parse
+from aioprocq.cli.bench import command as bench
+
+
+def options(line):
+    command = parse(shlex.split(line))
+    assert isinstance(command, partial)
+    (parsed,) = command.args
+    return parsed
+
+
+def test_the_demo_needs_nothing():
+    parsed = options("demo")
+    assert (parsed.folder, parsed.kills, parsed.check) == (None, 0, False)
+    assert parsed.workers >= 2
+
+
+def test_the_demo_takes_everything():
+    arguments = "demo src --workers 3 --kill 4 --seed 5 --check --json"
+    assert options(arguments) == demo.Options(
+        folder=Path("src"), workers=3, kills=4, seed=5, check=True, as_json=True
+    )
+
+
+def test_the_benchmark_needs_nothing():
+    assert options("bench") == bench.Options()
+
+
+def test_the_benchmark_takes_everything():
+    arguments = (
+        "bench --quick --only a --only b --rounds 7 --loop uvloop --list "
+        "--json a.json --plot a.svg"
+    )
+    assert options(arguments) == bench.Options(
+        quick=True,
+        only=("a", "b"),
+        rounds=7,
+        loop="uvloop",
+        list_rows=True,
+        json_file=Path("a.json"),
+        plot_file=Path("a.svg"),
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["demo", "--workers", "0"],
+        ["demo", "--kill", "-1"],
+        ["demo", "--kill", "some"],
+        ["bench", "--loop", "other"],
+        ["bench", "--rounds", "0"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_ends_with_2_and_a_reason(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    assert caught.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_says_its_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"aioprocq {aioprocq.__version__}\n"
