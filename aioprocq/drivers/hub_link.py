@@ -154,7 +154,7 @@ class HubLink(Station):
     def _receive_dials(self) -> None:
         while True:
             try:
-                reserve(6)
+                reserve(8)
                 dialled = receive_dial(self._reception)
             except BlockingIOError:
                 return
@@ -164,9 +164,7 @@ class HubLink(Station):
             except OSError as failure:
                 self._pause_reception(failure)
                 return
-            page_file = Descriptor(dialled.page)
-            page = map_page(page_file.fileno())
-            record = self.hub.connect(dialled.pid, page)
+            record = self.hub.connect(dialled.pid, dialled.page)
             connection = Connection(dialled, record)
             self._connections[connection.fileno()] = connection
             self._by_record[record] = connection

@@ -55,6 +55,7 @@ PORTABLE = os.environ.get("AIOPROCQ_TRANSPORT") == "portable" or not (
 """Whether the alternatives are used. All processes of a queue must agree."""
 
 PAGE_BYTES = 8 * WORDS
+_LANE = socket.SOCK_DGRAM if PORTABLE else socket.SOCK_SEQPACKET
 DONTWAIT = socket.MSG_DONTWAIT
 _QUIET = DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _RIGHTS = socket.SCM_RIGHTS
@@ -83,14 +84,13 @@ class Dialled(NamedTuple):
     up: socket.socket
     down: socket.socket
     back: socket.socket
-    page: int
+    page: Page
     alive: socket.socket | None
 
 
 def make_lane() -> tuple[socket.socket, socket.socket]:
     """A one-way lane: its receiving and its sending end."""
-    kind = socket.SOCK_DGRAM if PORTABLE else socket.SOCK_SEQPACKET
-    receiver, sender = socket.socketpair(socket.AF_UNIX, kind)
+    receiver, sender = socket.socketpair(socket.AF_UNIX, _LANE)
     if PORTABLE:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MAX_FRAME)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MAX_FRAME)
@@ -145,11 +145,25 @@ def receive_dial(reception: socket.socket) -> Dialled:
         raise ProtocolError("a dial of another version, or without its descriptors")
     if os.fstat(numbers[3]).st_size < PAGE_BYTES:
         raise ProtocolError("a dial with a page that is too small")
-    for one in descriptors:
-        one.detach()
-    up, down, back = (socket.socket(fileno=number) for number in numbers[:3])
-    alive = socket.socket(fileno=numbers[4]) if PORTABLE else None
-    return Dialled(pid, up, down, back, numbers[3], alive)
+    made: list[socket.socket] = []
+    try:
+        page = map_page(numbers[3])
+        for one in (*descriptors[:3], *descriptors[4:]):
+            made.append(_socket_of(one))
+        if [end.type for end in made[:3]] != [_LANE] * 3:
+            raise ProtocolError("a dial with sockets of another kind")
+    except (OSError, ValueError, ProtocolError) as failure:
+        for end in made:
+            end.close()
+        raise ProtocolError(f"a dial that cannot be used: {failure}") from failure
+    up, down, back, *alive = made
+    return Dialled(pid, up, down, back, page, alive[0] if PORTABLE else None)
+
+
+def _socket_of(descriptor: Descriptor) -> socket.socket:
+    made = socket.socket(fileno=descriptor.number)
+    descriptor.detach()
+    return made
 
 
 def send_loaded(sender: socket.socket, data: bytes, descriptors: list[int]) -> None:
