@@ -14,9 +14,11 @@ import asyncio
 import errno
 import os
 import select
+import socket
 import threading
 import time
 
+from ..errors import OwnerLost, ProtocolError
 from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..wire import frames as wire
@@ -67,6 +69,7 @@ class PeerLink(Station):
         self._announced = 0
         self._looked_at = -1
         self._lost = False
+        self._breach = ""
         self._shut = False
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
@@ -85,7 +88,7 @@ class PeerLink(Station):
                 page[ROOM] = page[ROOM_BYTES] = UNLIMITED
             self._send_dial(lanes)
         except BaseException as failure:
-            _close(lanes)
+            lanes.close()
             if isinstance(failure, GONE):
                 self._lost = True
                 raise self.lost_error() from None
@@ -111,9 +114,7 @@ class PeerLink(Station):
                 return send_dial(self._reception.fileno(), lanes)
             except BlockingIOError:
                 # The owner has a crowd at its reception, or is asleep.
-                poller = select.poll()
-                poller.register(self._reception.fileno(), select.POLLOUT)
-                poller.poll(1000)
+                poll([], 1.0, self._reception.fileno())
 
     def _machine(self) -> Peer:
         if self._lost:
@@ -150,6 +151,16 @@ class PeerLink(Station):
         self.machine = None  # so that one look tells every call
         for loop in list(self._loops):
             self._unwatch(loop)
+
+    def lost_error(self) -> OwnerLost:
+        """The error for a queue whose owner is gone, or talks nonsense."""
+        if not self._breach:
+            return super().lost_error()
+        return OwnerLost(
+            f"the owner of queue {self.settings.name!r} sent a message that is not of "
+            f"the protocol ({self._breach}), so this process has hung up; see that "
+            "both run the same version of aioprocq"
+        )
 
     def _end_waits(self) -> None:
         if self.machine is not None:
@@ -224,9 +235,7 @@ class PeerLink(Station):
                 if self._lost or self._flush() or self._lanes is None:
                     return
                 up = self._lanes.up.fileno()
-            poller = select.poll()
-            poller.register(up, select.POLLOUT)
-            poller.poll(1000)
+            poll([], 1.0, up)
 
     # Taking in; the lock is held, and there is no leader
 
@@ -262,6 +271,18 @@ class PeerLink(Station):
         if not data or machine is None:
             self._lose()
             raise BlockingIOError
+        try:
+            self._heed(machine, data, descriptors)
+        except ProtocolError as failure:
+            self._breach = str(failure)
+            self._lose()
+            if self._lanes is not None:
+                self._lanes.up.shutdown(socket.SHUT_WR)  # the hub sees us go
+            raise BlockingIOError from None
+
+    def _heed(
+        self, machine: Peer, data: bytes, descriptors: list[Descriptor] | None
+    ) -> None:
         now = time.monotonic()
         kind = data[-1]
         if kind == Kind.ANNOUNCE:
@@ -398,10 +419,7 @@ class PeerLink(Station):
         return True
 
     def _poll(self, numbers: list[int], up: int | None, timeout: float | None) -> None:
-        if up is None:
-            ready = poll(numbers, timeout)
-        else:
-            ready = _poll_both(numbers, up, timeout)
+        ready = poll(numbers, timeout, up)
         if self._wakeup is not None and self._wakeup.fileno() in ready:
             self._wakeup.clear()
 
@@ -425,7 +443,7 @@ class PeerLink(Station):
     def inherit(self) -> Station:
         """In a forked child: the same queue, to be dialled anew."""
         if self._lanes is not None:
-            _close(self._lanes)
+            self._lanes.close()
         if self._wakeup is not None:
             self._wakeup.close()
         return type(self)(self.settings, self._reception, self._page_file)
@@ -439,29 +457,13 @@ class PeerLink(Station):
             lanes, self._lanes = self._lanes, None
             wakeup, self._wakeup = self._wakeup, None
         if lanes is not None:
-            _close(lanes)
+            lanes.close()
         if wakeup is not None:
             wakeup.close()
 
 
 def _alone() -> bool:
     return threading.active_count() == 1
-
-
-def _poll_both(numbers: list[int], up: int, timeout: float | None) -> list[int]:
-    poller = select.poll()
-    for number in numbers:
-        poller.register(number, select.POLLIN)
-    poller.register(up, select.POLLOUT)
-    milliseconds = None if timeout is None else max(0.0, timeout * 1000)
-    return [number for number, _ in poller.poll(milliseconds)]
-
-
-def _close(lanes: Lanes) -> None:
-    lanes.up.close()
-    lanes.down.close()
-    if lanes.alive is not None:
-        lanes.alive.close()
 
 
 def _out_of_descriptors() -> OSError:

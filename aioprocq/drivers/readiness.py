@@ -95,10 +95,17 @@ def make_readiness() -> Readiness:
     return _Kqueue()  # pragma: no cover
 
 
-def poll(numbers: list[int], timeout: float | None) -> list[int]:
-    """Wait until one of a few descriptors can be read: those that can."""
+def poll(
+    numbers: list[int], timeout: float | None, writing: int | None = None
+) -> list[int]:
+    """Wait until one of a few descriptors can be read: those that can.
+
+    ``writing`` is one that is waited for until it can be written.
+    """
     poller = select.poll()
     for number in numbers:
         poller.register(number, select.POLLIN)
+    if writing is not None:
+        poller.register(writing, select.POLLOUT)
     milliseconds = None if timeout is None else max(0.0, timeout * 1000)
     return [number for number, _ in poller.poll(milliseconds)]

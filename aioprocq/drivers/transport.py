@@ -76,6 +76,12 @@ class Lanes(NamedTuple):
     alive: socket.socket | None
     hub_ends: tuple[socket.socket, ...]
 
+    def close(self) -> None:
+        """Close the peer's ends."""
+        for end in (self.up, self.down, self.alive):
+            if end is not None:
+                end.close()
+
 
 class Dialled(NamedTuple):
     """The hub's ends of a new connection."""

@@ -30,11 +30,8 @@ from ..wire.page import (
     EPOCH,
     HANDED,
     PUT,
-    PUT_BYTES,
     RECALLED,
     RETURNS,
-    ROOM,
-    ROOM_BYTES,
     SETTLED,
     Page,
     State,
@@ -42,6 +39,7 @@ from ..wire.page import (
 from ..wire.payload import Parcel, Payload
 from .holdings import Holdings
 from .pace import Pace
+from .putting import Putting
 from .record import DeadRecord, Waiter
 
 __all__ = ["Answer", "Peer"]
@@ -69,7 +67,7 @@ class Answer:
         return self.value == len(self.letters)
 
 
-class Peer:
+class Peer(Putting):
     """What one process knows of a queue that another one owns."""
 
     __slots__ = (
@@ -89,40 +87,27 @@ class Peer:
         "holdings",
         "items",
         "joinable",
-        "lane_full",
         "later",
         "limit",
-        "outbox",
         "pace",
-        "page",
-        "put",
-        "put_bytes",
-        "putters",
         "received",
         "settled",
-        "sized",
-        "woken",
     )
 
     def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
-        self.page = page
+        super().__init__(page, sized=sized)
         self.joinable = joinable
-        self.sized = sized  # whether the queue is bounded in bytes
         self.items: deque[Payload] = deque()
         self.attempts = 0
         self.later: deque[tuple[int, int, list[Payload]]] = deque()
         self.handed = self.received = self.limit = 0
         self.epoch = page[EPOCH]
-        self.put = self.put_bytes = self.settled = 0
-        self.outbox: deque[bytes] = deque()
+        self.settled = 0
         self.getters: deque[Waiter] = deque()
-        self.putters: deque[Waiter] = deque()
-        self.woken: list[Waiter] = []
         self.answers: dict[int, Answer] = {}
         self.holdings = Holdings()
         self.pace = Pace()
         self.failure: OSError | None = None
-        self.lane_full = False  # what was put last did not go into it
         self._called = 0
         self._barrier: int | None = None
         self._gate = 0
@@ -290,98 +275,7 @@ class Peer:
             self._returned += 1
         return min(prefix, min(self._returning, default=prefix))
 
-    # Putting
-
-    def begin_put(self, count: int, size: int) -> int:
-        """Announce that items are about to be sent: how many there is room for.
-
-        ``size`` is the size of the first, or of all where that does not matter.
-        """
-        page = self.page
-        put = self.put + count
-        page[PUT] = put
-        if self.sized:
-            page[PUT_BYTES] = self.put_bytes + size
-        room = page[ROOM]
-        if put > room or (self.sized and self.put_bytes + size > page[ROOM_BYTES]):
-            count = 0 if self.sized else max(0, min(count, room - self.put))
-            size = size if count else 0
-        self.put += count
-        self.put_bytes += size
-        page[PUT] = self.put
-        if self.sized:
-            page[PUT_BYTES] = self.put_bytes
-        return count
-
-    def begin_one(self) -> bool:
-        """``begin_put`` for one item of a queue that is not bounded in bytes."""
-        page = self.page
-        put = self.put + 1
-        page[PUT] = put
-        if put > page[ROOM]:
-            page[PUT] = put - 1
-            return False
-        self.put = put
-        return True
-
-    def take_back_put(self, count: int, size: int) -> None:
-        """The items announced last could not be sent."""
-        self.put -= count
-        self.put_bytes -= size
-        self.page[PUT] = self.put
-        if self.sized:
-            self.page[PUT_BYTES] = self.put_bytes
-
-    def wait_to_put(self, waiter: Waiter) -> None:
-        """Let a putter wait for room, or for the lane while that is full."""
-        self.putters.append(waiter)
-        if not self.has_room(waiter.size):
-            self._ask_for_room()
-        elif not self.lane_full:
-            self.pass_room_on()
-
-    def has_room(self, size: int) -> bool:
-        """Whether one item of ``size`` bytes may be put now."""
-        page = self.page
-        if self.put >= page[ROOM]:
-            return False
-        return not self.sized or self.put_bytes + size <= page[ROOM_BYTES]
-
-    def stop_putting(self, waiter: Waiter) -> None:
-        """The putter has come to use its room, or waits no longer."""
-        if waiter in self.putters:
-            first = self.putters[0] is waiter
-            self.putters.remove(waiter)
-            if first:
-                self._ask_for_room()
-        waiter.woken = False
-
-    def _ask_for_room(self) -> None:
-        count = len(self.putters)
-        need = wire.encode_need(count, self.putters[0].size if count else 0)
-        # While the lane is full, the latest says it all.
-        for at, data in enumerate(self.outbox):
-            if data[-1] == Kind.NEED:
-                self.outbox[at] = need
-                return
-        self.outbox.append(need)
-
-    def pass_room_on(self) -> None:
-        """Wake putters for the room that is left, or ask for more."""
-        self.lane_full = False
-        free = self.page[ROOM] - self.put
-        free_bytes = self.page[ROOM_BYTES] - self.put_bytes if self.sized else 0
-        while self.putters and free > 0:
-            if self.sized:
-                free_bytes -= self.putters[0].size
-                if free_bytes < 0:
-                    break
-            waiter = self.putters.popleft()
-            waiter.woken = True
-            self.woken.append(waiter)
-            free -= 1
-        if self.putters:
-            self._ask_for_room()
+    # Figures
 
     def correction(self) -> int:
         """What the published number of waiting items does not know of us yet."""
@@ -504,16 +398,6 @@ class Peer:
         self._end_all(ended)
         self.getters = keep
         self._ask_for_getters()
-
-    def end_putters(self) -> None:
-        """Nobody puts here any more."""
-        self._end_all(self.putters)
-
-    def _end_all(self, line: deque[Waiter]) -> None:
-        for waiter in line:
-            waiter.ended = True
-            self.woken.append(waiter)
-        line.clear()
 
     def _reply(self, data: bytes, now: float) -> None:
         ident, value = wire.decode_reply(data)

@@ -183,8 +183,8 @@ class Store:
             cut = _fit(payloads)
             fresh.extendleft(reversed(payloads[cut:]))
             del payloads[cut:]
-        else:
-            self.average = max(1, total // want)
+            total = sum(map(len, payloads))
+        self.average = max(1, total // len(payloads))
         seq = self.head
         self.head += len(payloads)
         return seq, 0, payloads

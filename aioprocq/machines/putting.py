@@ -1,0 +1,150 @@
+"""The putting half of a peer.
+
+Invariants:
+
+* ``put`` is announced in the page before an item is sent; nothing is sent
+  beyond the room that the page showed after that.
+* A putter waits for room, and has asked for it, or for a lane that is full.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..wire import frames as wire
+from ..wire.frames import Kind
+from ..wire.page import (
+    PUT,
+    PUT_BYTES,
+    ROOM,
+    ROOM_BYTES,
+    Page,
+)
+from .record import Waiter
+
+__all__ = ["Putting"]
+
+
+class Putting:
+    """What one process knows of the room in a queue that another owns."""
+
+    __slots__ = (
+        "lane_full",
+        "outbox",
+        "page",
+        "put",
+        "put_bytes",
+        "putters",
+        "sized",
+        "woken",
+    )
+
+    def __init__(self, page: Page, *, sized: bool) -> None:
+        self.page = page
+        self.sized = sized  # whether the queue is bounded in bytes
+        self.put = self.put_bytes = 0
+        self.outbox: deque[bytes] = deque()
+        self.putters: deque[Waiter] = deque()
+        self.woken: list[Waiter] = []
+        self.lane_full = False  # what was put last did not go into it
+
+    def begin_put(self, count: int, size: int) -> int:
+        """Announce that items are about to be sent: how many there is room for.
+
+        ``size`` is the size of the first, or of all where that does not matter.
+        """
+        page = self.page
+        put = self.put + count
+        page[PUT] = put
+        if self.sized:
+            page[PUT_BYTES] = self.put_bytes + size
+        room = page[ROOM]
+        if put > room or (self.sized and self.put_bytes + size > page[ROOM_BYTES]):
+            count = 0 if self.sized else max(0, min(count, room - self.put))
+            size = size if count else 0
+        self.put += count
+        self.put_bytes += size
+        page[PUT] = self.put
+        if self.sized:
+            page[PUT_BYTES] = self.put_bytes
+        return count
+
+    def begin_one(self) -> bool:
+        """``begin_put`` for one item of a queue that is not bounded in bytes."""
+        page = self.page
+        put = self.put + 1
+        page[PUT] = put
+        if put > page[ROOM]:
+            page[PUT] = put - 1
+            return False
+        self.put = put
+        return True
+
+    def take_back_put(self, count: int, size: int) -> None:
+        """The items announced last could not be sent."""
+        self.put -= count
+        self.put_bytes -= size
+        self.page[PUT] = self.put
+        if self.sized:
+            self.page[PUT_BYTES] = self.put_bytes
+
+    def wait_to_put(self, waiter: Waiter) -> None:
+        """Let a putter wait for room, or for the lane while that is full."""
+        self.putters.append(waiter)
+        if not self.has_room(waiter.size):
+            self._ask_for_room()
+        elif not self.lane_full:
+            self.pass_room_on()
+
+    def has_room(self, size: int) -> bool:
+        """Whether one item of ``size`` bytes may be put now."""
+        page = self.page
+        if self.put >= page[ROOM]:
+            return False
+        return not self.sized or self.put_bytes + size <= page[ROOM_BYTES]
+
+    def stop_putting(self, waiter: Waiter) -> None:
+        """The putter has come to use its room, or waits no longer."""
+        if waiter in self.putters:
+            first = self.putters[0] is waiter
+            self.putters.remove(waiter)
+            if first:
+                self._ask_for_room()
+        waiter.woken = False
+
+    def _ask_for_room(self) -> None:
+        count = len(self.putters)
+        need = wire.encode_need(count, self.putters[0].size if count else 0)
+        # While the lane is full, the latest says it all.
+        for at, data in enumerate(self.outbox):
+            if data[-1] == Kind.NEED:
+                self.outbox[at] = need
+                return
+        self.outbox.append(need)
+
+    def pass_room_on(self) -> None:
+        """Wake putters for the room that is left, or ask for more."""
+        self.lane_full = False
+        free = self.page[ROOM] - self.put
+        free_bytes = self.page[ROOM_BYTES] - self.put_bytes if self.sized else 0
+        while self.putters and free > 0:
+            if self.sized:
+                free_bytes -= self.putters[0].size
+                if free_bytes < 0:
+                    break
+            waiter = self.putters.popleft()
+            waiter.woken = True
+            self.woken.append(waiter)
+            free -= 1
+        if self.putters:
+            self._ask_for_room()
+
+    def end_putters(self) -> None:
+        """Nobody puts here any more."""
+        self._end_all(self.putters)
+
+    def _end_all(self, line: deque[Waiter]) -> None:
+        for waiter in line:
+            waiter.ended = True
+            self.woken.append(waiter)
+        line.clear()
