@@ -1,0 +1,1 @@
+"""One contract, run over every face of a queue."""
