@@ -26,9 +26,11 @@ from .readiness import make_readiness, poll
 from .station import Settings, Station, driving, loopless
 from .transport import (
     PAGE_BYTES,
+    Dialled,
     exhausted,
     make_lane,
     map_page,
+    opening,
     receive_dial,
     shared_memory,
 )
@@ -40,6 +42,7 @@ logger = logging.getLogger("aioprocq")
 
 _MOST_FRAMES = 256
 _RETRY = 0.05
+_DIAL_DESCRIPTORS = 8
 
 
 class HubLink(Station):
@@ -154,24 +157,26 @@ class HubLink(Station):
     def _receive_dials(self) -> None:
         while True:
             try:
-                reserve(8)
-                dialled = receive_dial(self._reception)
+                with opening:
+                    reserve(_DIAL_DESCRIPTORS)
+                    self._connect(receive_dial(self._reception))
             except BlockingIOError:
                 return
             except ProtocolError as failure:
                 logger.warning("%s: %s", self.settings.name, failure)
-                continue
             except OSError as failure:
                 self._pause_reception(failure)
                 return
-            record = self.hub.connect(dialled.pid, dialled.page)
-            connection = Connection(dialled, record)
-            self._connections[connection.fileno()] = connection
-            self._by_record[record] = connection
-            self._readiness.watch(connection.fileno())
-            if connection.alive is not None:
-                self._connections[connection.alive.fileno()] = connection
-                self._readiness.watch(connection.alive.fileno())
+
+    def _connect(self, dialled: Dialled) -> None:
+        record = self.hub.connect(dialled.pid, dialled.page)
+        connection = Connection(dialled, record)
+        self._connections[connection.fileno()] = connection
+        self._by_record[record] = connection
+        self._readiness.watch(connection.fileno())
+        if connection.alive is not None:
+            self._connections[connection.alive.fileno()] = connection
+            self._readiness.watch(connection.alive.fileno())
 
     def _pause_reception(self, failure: OSError) -> None:
         if not exhausted(failure):

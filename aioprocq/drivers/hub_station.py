@@ -192,6 +192,13 @@ class HubStation(HubLink):
     def fetch(self) -> None:
         """Nothing to do: what has come is taken in by the loop."""
 
+    def gather(self) -> None:
+        """Take in what has come from peers and was not looked at yet."""
+        with self.lock:
+            for _ in range(2):  # a dial, and what was put right after it
+                if self._take_in():
+                    self._carry_out()
+
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
         with self.lock:

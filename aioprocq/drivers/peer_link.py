@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import select
 import socket
 import threading
@@ -43,6 +42,7 @@ from .transport import (
     Lanes,
     make_lanes,
     map_page,
+    opening,
     receive_loaded,
     send_dial,
 )
@@ -66,6 +66,7 @@ class PeerLink(Station):
         self._hub_page: Page | None = None
         self.machine: Peer | None = None
         self._lanes: Lanes | None = None
+        self._dialling: Lanes | None = None
         self._announced = 0
         self._looked_at = -1
         self._lost = False
@@ -80,7 +81,8 @@ class PeerLink(Station):
             return self.machine
         if self._lost:
             raise self.lost_error()
-        lanes = make_lanes()
+        with opening:
+            lanes = self._dialling = make_lanes()
         try:
             page = map_page(lanes.page)
             if self.settings.maxsize <= 0 and self.settings.max_bytes is None:
@@ -94,10 +96,10 @@ class PeerLink(Station):
                 raise self.lost_error() from None
             raise
         finally:
-            os.close(lanes.page)
-            for end in lanes.hub_ends:
-                end.close()
-        self._lanes = lanes
+            with opening:
+                lanes.close_sent()
+                self._dialling = None
+                self._lanes = lanes if lanes.up.fileno() >= 0 else None
         settings = self.settings
         self.machine = Peer(
             page, joinable=settings.joinable, sized=settings.max_bytes is not None
@@ -442,7 +444,10 @@ class PeerLink(Station):
 
     def inherit(self) -> Station:
         """In a forked child: the same queue, to be dialled anew."""
-        if self._lanes is not None:
+        if self._dialling is not None:
+            self._dialling.close()
+            self._dialling.close_sent()
+        elif self._lanes is not None:
             self._lanes.close()
         if self._wakeup is not None:
             self._wakeup.close()

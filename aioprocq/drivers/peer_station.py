@@ -217,6 +217,10 @@ class PeerStation(PeerLink):
                 machine.ask_ahead()
             self._settle_down()
 
+    def gather(self) -> None:
+        """Take in what has come, for a call that wants all there is."""
+        self.fetch()
+
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
         state = self._state()

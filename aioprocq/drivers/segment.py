@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Sequence
 
 from ..errors import ProtocolError
@@ -29,7 +30,7 @@ from ..wire.payload import (
     encode_head,
     unpacking,
 )
-from .transport import shared_memory
+from .transport import exhausted, shared_memory
 
 __all__ = ["build_parcel", "open_payload"]
 
@@ -104,5 +105,24 @@ def open_payload(payload: Payload) -> object:
         return pickle.loads(view[: head.length], buffers=buffers)
 
 
-def _map(number: int, size: int) -> mmap.mmap:
-    return mmap.mmap(number, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+def _map(number: int, size: int) -> mmap.mmap | bytearray:
+    prot = mmap.PROT_READ | mmap.PROT_WRITE
+    try:
+        if sys.version_info >= (3, 13):
+            return mmap.mmap(number, size, mmap.MAP_PRIVATE, prot, trackfd=False)
+        return mmap.mmap(number, size, mmap.MAP_PRIVATE, prot)
+    except OSError as failure:
+        if not exhausted(failure):
+            raise
+        # Before 3.13 a mapping keeps a descriptor of its own. The item has been
+        # handed out, so it must not fail for that: copy it.
+        return _copy(number, size)
+
+
+def _copy(number: int, size: int) -> bytearray:
+    copy = bytearray(size)
+    view = memoryview(copy)
+    done = 0
+    while done < size:
+        done += os.preadv(number, [view[done : done + _AT_ONCE]], done)
+    return copy

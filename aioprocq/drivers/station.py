@@ -130,6 +130,10 @@ class Station(ABC):
         """Take in what has come, before waiting for it on an event loop."""
 
     @abstractmethod
+    def gather(self) -> None:
+        """Take in what has come, for a call that wants all there is."""
+
+    @abstractmethod
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise QueueShutDown at once."""
 

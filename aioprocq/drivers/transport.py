@@ -25,6 +25,7 @@ import os
 import socket
 import struct
 import tempfile
+import threading
 from typing import Any, NamedTuple, cast
 
 from ..errors import ProtocolError
@@ -42,6 +43,7 @@ __all__ = [
     "make_lane",
     "make_lanes",
     "map_page",
+    "opening",
     "receive_dial",
     "receive_loaded",
     "send_dial",
@@ -67,6 +69,20 @@ _SEALS = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
 _ADD_SEALS = 1033
 
 
+opening = threading.Lock()
+"""Held while descriptors are opened that no station knows of yet.
+
+A fork waits for it, so that no child keeps the end of a lane that nobody closes
+there: the hub would not see the parent's death while that child lives.
+"""
+
+os.register_at_fork(
+    before=opening.acquire,
+    after_in_parent=opening.release,
+    after_in_child=opening.release,
+)
+
+
 class Lanes(NamedTuple):
     """A peer's ends of its connection, and those that it sends to the hub."""
 
@@ -81,6 +97,12 @@ class Lanes(NamedTuple):
         for end in (self.up, self.down, self.alive):
             if end is not None:
                 end.close()
+
+    def close_sent(self) -> None:
+        """Close what the hub has of its own now."""
+        os.close(self.page)
+        for end in self.hub_ends:
+            end.close()
 
 
 class Dialled(NamedTuple):

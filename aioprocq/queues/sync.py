@@ -213,6 +213,9 @@ class SyncQueue(Generic[T]):
         while len(items) < max_items:
             payload = station.take(holder)
             if payload is None:
+                station.gather()
+                payload = station.take(holder)
+            if payload is None:
                 break
             try:
                 items.append(unpack(station, payload, holder, None))  # type: ignore[arg-type]
