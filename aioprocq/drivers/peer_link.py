@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 
-from ..errors import OwnerLost, ProtocolError
+from ..errors import OwnerLost, ProtocolError, QueueShutDown
 from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..wire import frames as wire
@@ -39,6 +39,7 @@ from .readiness import poll
 from .station import Settings, Station, driving
 from .transport import (
     DONTWAIT,
+    PORTABLE,
     Lanes,
     make_lanes,
     map_page,
@@ -66,6 +67,7 @@ class PeerLink(Station):
         self._hub_page: Page | None = None
         self.machine: Peer | None = None
         self._lanes: Lanes | None = None
+        self._mourned: Peer | None = None
         self._dialling: Lanes | None = None
         self._announced = 0
         self._looked_at = -1
@@ -133,7 +135,7 @@ class PeerLink(Station):
 
         With the lock held. The owner may be writing: read again until it is not.
         """
-        page, machine = self._page(), self.machine
+        page, machine = self._page(), self.machine or self._mourned
         for _ in range(_MOST_READS):
             version = page[PUBLISHED]
             qsize, unfinished, begun = page[QSIZE], page[UNFINISHED], page[BEGUN]
@@ -150,6 +152,7 @@ class PeerLink(Station):
     def _lose(self) -> None:
         self._lost = True
         self._end_waits()
+        self._mourned = self.machine or self._mourned
         self.machine = None  # so that one look tells every call
         for loop in list(self._loops):
             self._unwatch(loop)
@@ -164,6 +167,21 @@ class PeerLink(Station):
             "both run the same version of aioprocq"
         )
 
+    def _user(self) -> Peer:
+        """The machine, for a get or a put."""
+        if self._lost:
+            raise self._gone_error()
+        return self.machine or self._dialled()
+
+    def _gone_error(self) -> OwnerLost | QueueShutDown:
+        """What a get or a put raises when the owner is gone.
+
+        An owner that has shut its queue down, and ends when everything is done,
+        has left in order, also for who only comes back then.
+        """
+        left = any(self._published()) or self._state() is State.OPEN
+        return self.lost_error() if left or self._breach else self.shut_error()
+
     def _end_waits(self) -> None:
         if self.machine is not None:
             for waiter in self.machine.everyone():
@@ -176,6 +194,9 @@ class PeerLink(Station):
 
     def _check_alive(self) -> None:
         with self.lock:
+            if PORTABLE:
+                self._machine()  # a reception of datagrams shows no end, a dial does
+                self._check_pulse()
             if self._lost:
                 raise self.lost_error()
             lanes = self._lanes

@@ -42,7 +42,7 @@ class PeerStation(PeerLink):
         lock = self.lock
         lock.acquire()
         try:
-            machine = self.machine or self._machine()
+            machine = self.machine or self._user()
             if isinstance(payload, Parcel):
                 return self._put_parcel(machine, payload)
             frame = payload + PUT_SUFFIX
@@ -60,7 +60,7 @@ class PeerStation(PeerLink):
                 pass
             except GONE:
                 self._lose()
-                raise self.lost_error() from None
+                raise self._gone_error() from None
             machine.take_back_put(1, size)
             machine.lane_full = True
             return False
@@ -84,7 +84,7 @@ class PeerStation(PeerLink):
             pass  # an announcement alone does no harm; it is sent again
         except GONE:
             self._lose()
-            raise self.lost_error() from None
+            raise self._gone_error() from None
         finally:
             if not sent:
                 machine.take_back_put(1, parcel.size)
@@ -108,7 +108,7 @@ class PeerStation(PeerLink):
 
     def _send_batch(self, batch: list[Payload]) -> int:
         with self.lock:
-            machine = self._machine()
+            machine = self._user()
             count = 0 if self._shut else machine.begin_put(len(batch), 0)
             if not count:
                 self._check_open()
@@ -123,7 +123,7 @@ class PeerStation(PeerLink):
                     pass
                 except GONE:
                     self._lose()
-                    raise self.lost_error() from None
+                    raise self._gone_error() from None
             machine.take_back_put(count, 0)
             machine.lane_full = True
             return 0
@@ -131,7 +131,7 @@ class PeerStation(PeerLink):
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room, or for the lane to have some."""
         with self.lock:
-            machine = self._machine()
+            machine = self._user()
             self._check_open()
             machine.wait_to_put(waiter)
             self._prepare(waiter)
@@ -171,7 +171,7 @@ class PeerStation(PeerLink):
         lock = self.lock
         lock.acquire()
         try:
-            machine = self.machine or self._machine()
+            machine = self.machine or self._user()
             payload = machine.take()
             if payload is None:
                 if machine.failure is not None:
@@ -194,7 +194,7 @@ class PeerStation(PeerLink):
     ) -> tuple[Payload, Token, int] | None:
         """Hand out an item for a delivery."""
         with self.lock:
-            machine = self._machine()
+            machine = self._user()
             payload = machine.take()
             attempt = machine.attempts + 1
             if machine.outbox:
@@ -208,7 +208,7 @@ class PeerStation(PeerLink):
     def refresh(self) -> None:
         """Take in what has come, without waiting; ask for one item more."""
         with self.lock:
-            machine = self._machine()
+            machine = self._user()
             if machine.items:
                 return
             machine.starving(time.monotonic())
@@ -223,35 +223,42 @@ class PeerStation(PeerLink):
 
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
-        state = self._state()
-        if state is State.OPEN:
+        if self._state() is State.OPEN:
             return False
         with self.lock:
-            machine = self._machine()
-            if state is State.SHUT:
-                # Nobody may be there to say that it is over: the owner may be
-                # waiting, without its loop, for this process to end.
-                qsize, unfinished, begun = self._published()
-                if begun or qsize:
-                    return False
-                state = State.DRAINED if unfinished else State.OVER
-            self._take_in()
-            self._settle_down()
-            if machine.items:
+            return self._ended(self._user(), linger=linger)
+
+    def _ended(self, machine: Peer, *, linger: bool) -> bool:
+        state = self._state()
+        if state is State.SHUT:
+            # Nobody may be there to say that it is over: the owner may be waiting,
+            # without its loop, for this process to end.
+            qsize, unfinished, begun = self._published()
+            if begun or qsize:
                 return False
-            held = bool(machine.holdings)
-        return state is State.OVER or not linger or held
+            state = State.DRAINED if unfinished else State.OVER
+        self._take_in()
+        self._settle_down()
+        if machine.items:
+            return False
+        return state is State.OVER or not linger or bool(machine.holdings)
 
     def begin_get(self, waiter: Waiter) -> None:
         """Let a getter wait."""
         with self.lock:
-            machine = self._machine()
+            machine = self._user()
             machine.starving(time.monotonic())
             machine.wait_to_get(waiter)
             if machine.items:
                 machine.hand_on()
             self._prepare(waiter)
             self._settle_down()
+            # The owner says that it shuts down, and then looks for our frames; we
+            # have sent ours, and then look: one of us sees the other.
+            shut = self._state() is not State.OPEN
+            if shut and not self._lost and self._ended(machine, linger=waiter.linger):
+                waiter.ended = True
+                waiter.wake()
 
     def end_get(self, waiter: Waiter, *, took: bool) -> None:
         """A getter waits no longer."""
@@ -375,7 +382,7 @@ class PeerStation(PeerLink):
     def fetch(self) -> None:
         """Take in what has come, before waiting for it on an event loop."""
         with self.lock:
-            machine = self._machine()
+            machine = self._user()
             machine.starving(time.monotonic())
             self._take_in()
             self._settle_down()

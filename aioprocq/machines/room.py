@@ -87,7 +87,7 @@ class Room:
 
     def ask(self, peer: PeerRecord, count: int, size: int) -> None:
         """A peer's first put that waits is ``count`` items of ``size`` bytes."""
-        if count == 0:
+        if count == 0 or not self.bounded:  # there, only the lane can be full
             peer.grace = 0
             self.leave(peer)
             return
