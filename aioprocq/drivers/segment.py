@@ -30,17 +30,22 @@ from ..wire.payload import (
     encode_head,
     unpacking,
 )
-from .transport import exhausted, shared_memory
+from .transport import MOST_DESCRIPTORS, exhausted, shared_memory
 
 __all__ = ["build_parcel", "open_payload"]
 
 _ALIGN = 64
 _AT_ONCE = 1 << 30
-_HEAD_LIMIT = 4096
 
 
 def build_parcel(draft: Draft) -> Parcel:
     """Write what is large into a segment. OSError leaves nothing open."""
+    if len(draft.carried) >= MOST_DESCRIPTORS:
+        raise ValueError(
+            f"an item with {len(draft.carried) // 2} queues in it needs more "
+            f"descriptors than one message can carry ({MOST_DESCRIPTORS}); put it in "
+            "several parts"
+        )
     carried = [Descriptor(os.dup(number)) for number in draft.carried]
     lengths = tuple(buffer.nbytes for buffer in draft.buffers)
     if not draft.buffers and len(draft.data) <= INLINE_LIMIT:

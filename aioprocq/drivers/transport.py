@@ -35,6 +35,7 @@ from ..wire.payload import Descriptor
 
 __all__ = [
     "DONTWAIT",
+    "MOST_DESCRIPTORS",
     "PAGE_BYTES",
     "PORTABLE",
     "Dialled",
@@ -61,7 +62,9 @@ _LANE = socket.SOCK_DGRAM if PORTABLE else socket.SOCK_SEQPACKET
 DONTWAIT = socket.MSG_DONTWAIT
 _QUIET = DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _RIGHTS = socket.SCM_RIGHTS
-_MOST_DESCRIPTORS = 253
+MOST_DESCRIPTORS = 253
+"""Descriptors that one message carries at most, on Linux."""
+
 _DIAL = struct.Struct("<8sIBB")
 _MAGIC = b"aioprocq"
 _VERSION = 1
@@ -201,7 +204,7 @@ def send_loaded(sender: socket.socket, data: bytes, descriptors: list[int]) -> N
 
 
 def receive_loaded(
-    receiver: socket.socket, most: int = _MOST_DESCRIPTORS, flags: int = DONTWAIT
+    receiver: socket.socket, most: int = MOST_DESCRIPTORS, flags: int = DONTWAIT
 ) -> tuple[bytes, list[Descriptor]]:
     """Receive a message and the descriptors that came with it.
 
@@ -288,4 +291,4 @@ class Wakeup:
 
 def exhausted(failure: OSError) -> bool:
     """Whether a call failed because there are no descriptors left."""
-    return failure.errno in (errno.EMFILE, errno.ENFILE)
+    return failure.errno in (errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)

@@ -169,15 +169,16 @@ class Dealer:
         else:
             self.post(peer, data)
 
-    def crowd(self) -> None:
+    def crowd(self, newcomer: PeerRecord) -> None:
         """From the second consumer on, peers say when they are blocked."""
         consumers = [p for p in self.peers if p.lane.want]
         if len(consumers) > 1:
             for peer in consumers:
                 if not peer.page[ANNOUNCE_WAITS]:
-                    # It may be blocked already, even with items on their way.
                     peer.page[ANNOUNCE_WAITS] = 1
-                    self.promote(peer)
+                    # It may be blocked already, even with items on their way.
+                    if peer is not newcomer:
+                        self.promote(peer)
 
     # Taking back
 

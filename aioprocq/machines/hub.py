@@ -147,7 +147,7 @@ class Hub(HubState):
         if not peer.lane.frozen:
             peer.lane.want = max(peer.lane.want, want.limit)
         if first:
-            self.dealer.crowd()
+            self.dealer.crowd(peer)
         peer.linger = want.linger
         if want.blocked:
             self.dealer.promote(peer)
@@ -239,7 +239,7 @@ class Hub(HubState):
                 peer.lane.want = max(peer.lane.want, peer.lane.sent + 1)
                 self.dealer.send(peer, 1)
                 if first:
-                    self.dealer.crowd()
+                    self.dealer.crowd(peer)
                 self._reply(peer, ident, 1)
             elif peer.stale >= _POLL_TICKS or self.dealer.flying == 0:
                 self._end_poll(peer)

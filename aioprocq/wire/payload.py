@@ -29,6 +29,7 @@ from ..errors import CannotTravel, ProtocolError
 from .frames import INLINE_LIMIT
 
 __all__ = [
+    "MOST_BUFFERS",
     "OUT_OF_BAND",
     "Descriptor",
     "Draft",
@@ -48,6 +49,9 @@ __all__ = [
 
 OUT_OF_BAND = 32768
 """Bytes from which a buffer travels in a segment instead of in the pickle."""
+
+MOST_BUFFERS = 4096
+"""Buffers of one item that travel out of band; its head has to fit in a frame."""
 
 _HEAD = Struct("<BQII")
 _HUGE = 1 << 40
@@ -234,7 +238,7 @@ def _pack_in_full(item: object) -> Draft:
             raw = buffer.raw()
         except BufferError:
             return True
-        if raw.nbytes < OUT_OF_BAND:
+        if raw.nbytes < OUT_OF_BAND or len(buffers) == MOST_BUFFERS:
             return True
         buffers.append(raw)
         return False
