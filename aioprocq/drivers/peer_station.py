@@ -142,15 +142,15 @@ class PeerStation(PeerLink):
     def ask_for_room(self, payload: Payload) -> None:
         """A put that does not wait found no room: ask for some."""
         with self.lock:
-            machine = self._machine()
-            if not machine.putters:
-                size = size_of(payload) + isinstance(payload, bytes)
-                machine.outbox.append(wire.encode_need(1, size))
+            size = size_of(payload) + isinstance(payload, bytes)
+            self._machine().ask_room_for(size)
             self._tell()
 
     def come_to_put(self, waiter: Waiter) -> None:
         """A putter that was woken is about to put."""
-        waiter.woken = False
+        with self.lock:
+            if self.machine is not None:
+                self.machine.come(waiter)
 
     def end_put(self, waiter: Waiter) -> None:
         """A putter waits no longer: let the next one use the room."""

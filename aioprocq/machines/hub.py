@@ -162,11 +162,11 @@ class Hub(HubState):
             self.dealer.absorb(other)
 
     def _need(self, peer: PeerRecord, data: bytes) -> None:
-        count, size = wire.decode_need(data)
+        upto, upto_bytes = wire.decode_need(data)
         if self.room.closed:
             self._end(peer, State.SHUT)
-        else:
-            self.room.ask(peer, count, size)
+        elif self.room.ask(peer, upto, upto_bytes):
+            self.dealer.post(peer, wire.encode_room(peer.room, peer.room_bytes))
 
     def _settle(self, peer: PeerRecord, data: bytes) -> None:
         index = wire.decode_number(data)

@@ -29,6 +29,7 @@ class Putting:
     """What one process knows of the room in a queue that another owns."""
 
     __slots__ = (
+        "_coming",
         "lane_full",
         "outbox",
         "page",
@@ -45,6 +46,7 @@ class Putting:
         self.put = self.put_bytes = 0
         self.outbox: deque[bytes] = deque()
         self.putters: deque[Waiter] = deque()
+        self._coming: dict[Waiter, int] = {}  # woken, and not seen since
         self.woken: list[Waiter] = []
         self.lane_full = False  # what was put last did not go into it
 
@@ -103,18 +105,40 @@ class Putting:
             return False
         return not self.sized or self.put_bytes + size <= page[ROOM_BYTES]
 
+    def come(self, waiter: Waiter) -> None:
+        """A putter that was woken is about to put."""
+        waiter.woken = False
+        self._coming.pop(waiter, None)
+
     def stop_putting(self, waiter: Waiter) -> None:
-        """The putter has come to use its room, or waits no longer."""
+        """The putter has put, or waits no longer."""
+        self.come(waiter)
         if waiter in self.putters:
             first = self.putters[0] is waiter
             self.putters.remove(waiter)
             if first:
                 self._ask_for_room()
-        waiter.woken = False
+
+    def ask_room_for(self, size: int) -> None:
+        """A put of ``size`` bytes that does not wait found no room: ask for some."""
+        if not self.putters:
+            self._post_need(self._claimed() + 1, self._claimed_bytes() + size)
+
+    def _claimed(self) -> int:
+        return self.put + len(self._coming)
+
+    def _claimed_bytes(self) -> int:
+        return self.put_bytes + sum(self._coming.values())
 
     def _ask_for_room(self) -> None:
-        count = len(self.putters)
-        need = wire.encode_need(count, self.putters[0].size if count else 0)
+        if self.putters:
+            upto = self._claimed() + len(self.putters)
+            self._post_need(upto, self._claimed_bytes() + self.putters[0].size)
+        else:
+            self._post_need(0, 0)
+
+    def _post_need(self, upto: int, upto_bytes: int) -> None:
+        need = wire.encode_need(upto, upto_bytes if self.sized else 0)
         # While the lane is full, the latest says it all.
         for at, data in enumerate(self.outbox):
             if data[-1] == Kind.NEED:
@@ -125,8 +149,8 @@ class Putting:
     def pass_room_on(self) -> None:
         """Wake putters for the room that is left, or ask for more."""
         self.lane_full = False
-        free = self.page[ROOM] - self.put
-        free_bytes = self.page[ROOM_BYTES] - self.put_bytes if self.sized else 0
+        free = self.page[ROOM] - self._claimed()
+        free_bytes = self.page[ROOM_BYTES] - self._claimed_bytes()
         while self.putters and free > 0:
             if self.sized:
                 free_bytes -= self.putters[0].size
@@ -134,6 +158,7 @@ class Putting:
                     break
             waiter = self.putters.popleft()
             waiter.woken = True
+            self._coming[waiter] = waiter.size
             self.woken.append(waiter)
             free -= 1
         if self.putters:

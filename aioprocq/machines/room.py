@@ -85,16 +85,27 @@ class Room:
         self.granted -= before - peer.granted
         self.granted_bytes -= before_bytes - peer.granted_bytes
 
-    def ask(self, peer: PeerRecord, count: int, size: int) -> None:
-        """A peer's first put that waits is ``count`` items of ``size`` bytes."""
-        if count == 0 or not self.bounded:  # there, only the lane can be full
+    def ask(self, peer: PeerRecord, upto: int, upto_bytes: int) -> bool:
+        """A peer would put its ``upto``-th item; 0: it would not any longer.
+
+        What is wanted is counted from the beginning, as credit is, so a peer that
+        asks again while the answer is on its way asks for nothing new. True: it
+        has that room already, and may not know it.
+        """
+        if upto == 0 or not self.bounded:  # there, only the lane can be full
             peer.grace = 0
             self.leave(peer)
-            return
+            return False
+        self.producers[peer] = None
+        count = upto - max(peer.room, peer.received)
+        size = upto_bytes - max(peer.room_bytes, peer.received_bytes)
+        if count <= 0 and size <= 0 and peer not in self.revoking:
+            self.leave(peer)
+            return True
         if peer.need is None:
             self.line.append(peer)
-        peer.need = count, size
-        self.producers[peer] = None
+        peer.need = max(1, count), max(0, size)
+        return False
 
     def leave(self, putter: Putter) -> None:
         """Somebody waits no longer."""

@@ -170,15 +170,15 @@ def decode_want(data: bytes) -> Want:
     return Want(limit, bool(flags & 1), bool(flags & 2))
 
 
-def encode_need(count: int, size: int) -> bytes:
-    """NEED: the first put that waits has ``count`` items of ``size`` bytes."""
-    return _TWO.pack(count, size, Kind.NEED)
+def encode_need(upto: int, upto_bytes: int) -> bytes:
+    """NEED: room is wanted for this many items, and bytes, since the beginning."""
+    return _TWO.pack(upto, upto_bytes, Kind.NEED)
 
 
 def decode_need(data: bytes) -> tuple[int, int]:
     """Items and bytes of a NEED."""
-    count, size, _ = _exact(_TWO, data)
-    return count, size
+    upto, upto_bytes, _ = _exact(_TWO, data)
+    return upto, upto_bytes
 
 
 def encode_room(room: int, room_bytes: int) -> bytes:
