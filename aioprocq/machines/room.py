@@ -101,6 +101,10 @@ class Room:
         size = upto_bytes - max(peer.room_bytes, peer.received_bytes)
         if count <= 0 and size <= 0 and peer not in self.revoking:
             self.leave(peer)
+            # The page may say less: room was taken back while a put had begun, and
+            # that put, seeing it gone, was given up. It is still kept for it.
+            peer.page[ROOM_BYTES] = peer.room_bytes
+            peer.page[ROOM] = peer.room
             return True
         if peer.need is None:
             self.line.append(peer)
