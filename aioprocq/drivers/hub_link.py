@@ -144,6 +144,13 @@ class HubLink(Station):
         if self._disposed:
             return False
         ready = self._readiness.ready()
+        self._attend(ready)
+        if self._reception.fileno() in ready:
+            # A new peer's first put may be there already.
+            self._attend(self._readiness.ready())
+        return bool(ready)
+
+    def _attend(self, ready: list[int]) -> None:
         for number in ready:
             connection = self._connections.get(number)
             if number == self._reception.fileno():
@@ -152,7 +159,6 @@ class HubLink(Station):
                 self._lane_has_room(number)
             else:
                 self._read(connection)
-        return bool(ready)
 
     def _receive_dials(self) -> None:
         while True:

@@ -55,7 +55,7 @@ class HubStation(HubLink):
             return False
         # Room that peers were granted ahead is taken back, exactly, but for
         # what they have begun to send meanwhile.
-        self.hub.room.revoke()
+        self.hub.room.revoke(at_once=True)
         time.sleep(_FENCE)
         self._take_in()
         self.hub.room.collect()
@@ -195,9 +195,8 @@ class HubStation(HubLink):
     def gather(self) -> None:
         """Take in what has come from peers and was not looked at yet."""
         with self.lock:
-            for _ in range(2):  # a dial, and what was put right after it
-                if self._take_in():
-                    self._carry_out()
+            if self._take_in():
+                self._carry_out()
 
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""

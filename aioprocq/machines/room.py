@@ -198,15 +198,17 @@ class Room:
         peer.page[ROOM_BYTES] = peer.room_bytes
         peer.page[ROOM] = peer.room
 
-    def revoke(self) -> bool:
+    def revoke(self, *, at_once: bool = False) -> bool:
         """Begin to take back room that was granted and is not used.
+
+        ``at_once``: also from those who were given it just now.
 
         What a peer has begun to use meanwhile shows in its page a moment later,
         when ``collect`` is called. False: there is none to take back.
         """
         found = False
         for peer in self.producers:
-            if not peer.grace and (peer.granted or peer.granted_bytes):
+            if (at_once or not peer.grace) and (peer.granted or peer.granted_bytes):
                 peer.page[ROOM] = peer.received
                 peer.page[ROOM_BYTES] = peer.received_bytes
                 self.revoking[peer] = None
