@@ -216,12 +216,12 @@ class Line:
         return self.tickets
 
     async def result(self, ticket: int, deadline: float = DEADLINE) -> Any:
-        await eventually(lambda: self._reported(ticket), deadline)
+        await eventually(lambda: self.reported(ticket), deadline)
         return self._taken(ticket)
 
     def result_blocking(self, ticket: int, deadline: float = DEADLINE) -> Any:
         limit = time.monotonic() + deadline
-        while not self._reported(ticket):
+        while not self.reported(ticket):
             if not self.connection.poll(max(0.0, limit - time.monotonic())):
                 raise TimeoutError(f"no report from the {self.kind} child")
         return self._taken(ticket)
@@ -234,11 +234,12 @@ class Line:
 
     async def hang_up(self) -> None:
         """Tell the process to stop, wait until it has, and close this end."""
-        self._say_stop(STOP_TIDILY)
+        self.say_stop(STOP_TIDILY)
         await eventually(self._silent, LEAVING_DEADLINE)
         self.connection.close()
 
-    def _say_stop(self, how: str) -> None:
+    def say_stop(self, how: str = STOP_TIDILY) -> None:
+        """Have the process leave its main function; do not wait for it."""
         with contextlib.suppress(OSError):
             self.connection.send(how)
 
@@ -248,7 +249,8 @@ class Line:
         except (EOFError, ConnectionError):
             return True
 
-    def _reported(self, ticket: int) -> bool:
+    def reported(self, ticket: int) -> bool:
+        """Whether the script has ended; ChildDied if it cannot any more."""
         try:
             while self.connection.poll(0):
                 their_ticket, well, value = self.connection.recv()
@@ -275,12 +277,12 @@ class Child(Line):
         method: str = "forkserver",
         daemon: bool = True,
     ) -> None:
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)
         ours, theirs = context.Pipe()
         super().__init__(kind, ours)
         self.buried = False
         self.exitcode: int | None = None
-        self.process = context.Process(  # type: ignore[attr-defined]  # any context
+        self.process = context.Process(
             target=child_main, args=(theirs, kind, queues), daemon=daemon
         )
         try:
@@ -300,12 +302,12 @@ class Child(Line):
     async def leave(self, tidily: bool = True) -> None:
         """Have the child return from its main function, and wait for its end."""
         if not self.buried:
-            self._say_stop(STOP_TIDILY if tidily else STOP_AT_ONCE)
+            self.say_stop(STOP_TIDILY if tidily else STOP_AT_ONCE)
         await eventually(self.ended, LEAVING_DEADLINE)
         self.bury()
 
     def leave_blocking(self) -> None:
-        self._say_stop(STOP_TIDILY)
+        self.say_stop(STOP_TIDILY)
         self.process.join(LEAVING_DEADLINE)
         if not self.ended():
             raise TimeoutError(f"the {self.kind} child did not end by itself")

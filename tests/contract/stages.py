@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .faces import (
     DEADLINE,
+    PAUSE,
     AsyncFace,
     AsyncioReference,
     BlockingFace,
@@ -239,12 +241,21 @@ def _lone_duet(
     try:
         ticket = child.post(*theirs)
         result = drive(mine[0](face, *mine[1:]))
-        if produces:
-            # What it has put travels on while one of its calls is blocked.
-            queue.sync.join()
-        answer = child.result_blocking(ticket)
+        answer = pump(child, ticket, queue)
         child.leave_blocking()
         return (result, answer) if produces else (answer, result)
     finally:
         child.bury()
         queue.close()
+
+
+def pump(child: Child, ticket: int, *queues: Any) -> Any:
+    """Wait for a child's result, with the queues of a loopless owner driven."""
+    limit = time.monotonic() + DEADLINE
+    while not child.reported(ticket):
+        if time.monotonic() >= limit:
+            raise TimeoutError(f"no report from the {child.kind} child")
+        for queue in queues:
+            queue.sync.join(timeout=PAUSE)
+        time.sleep(PAUSE)
+    return child.result_blocking(ticket)

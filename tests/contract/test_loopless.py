@@ -11,7 +11,7 @@ import aioprocq
 
 from .faces import Face
 from .harness import Child
-from .stages import PEERS
+from .stages import PEERS, pump
 
 
 async def square_all(jobs: Face, results: Face) -> None:
@@ -40,7 +40,7 @@ def test_a_call_blocked_on_one_queue_drives_the_other(face: str) -> None:
         jobs.sync.join()
         jobs.sync.shutdown()
         for worker, ticket in zip(workers, tickets, strict=True):
-            worker.result_blocking(ticket)
+            pump(worker, ticket, jobs, results)
             worker.leave_blocking()
         assert sorted(squares) == [0, 1, 4, 9]
     finally:
@@ -103,9 +103,7 @@ def test_what_was_put_before_a_child_started(face: str) -> None:
     try:
         ticket = child.post(get_one)
         assert not queue.sync.join(timeout=0.001)
-        while not queue.empty():
-            queue.sync.join(timeout=0.01)
-        assert child.result_blocking(ticket) == "early"
+        assert pump(child, ticket, queue) == "early"
         queue.sync.task_done()
         assert queue.sync.join(timeout=20)
         child.leave_blocking()

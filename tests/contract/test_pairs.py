@@ -124,8 +124,6 @@ async def produce_and_join(queue: Face, count: int) -> int:
 
 
 def test_join(producer: str, consumer: str) -> None:
-    if consumer == "sync-owner":
-        pytest.skip("a loopless owner answers a join only while it is blocked itself")
     queue = aioprocq.JoinableQueue[int](5)
     producing = (produce_and_join, 20)
     left, items = duet(producer, consumer, queue, producing, (consume, 20))

@@ -86,7 +86,7 @@ async def start_grandchild(queue: Face, replies: Face, kind: str) -> int:
     ticket = line.post(answer)
     if isinstance(queue, BlockingFace):
         pid = line.result_blocking(ticket)
-        line._say_stop("stop tidily")
+        line.say_stop()
     else:
         pid = await line.result(ticket)
         await line.hang_up()
@@ -144,12 +144,10 @@ async def own_and_send(queue: Face, count: int) -> list[Any]:
     return items
 
 
-@pytest.mark.parametrize("face", ["thread", *PEERS])
+@pytest.mark.parametrize("face", PEERS)
 async def test_a_childs_queue_sent_to_its_parent(face: str) -> None:
     carrier = aioprocq.Queue[Any]()
     async with AsyncStage(carrier) as stage:
-        if face == "thread":
-            pytest.skip("the same process owns both")
         child = stage.actor(face)
         owning = child.post(own_and_send, 5)
         theirs = await within(carrier.get())
@@ -271,7 +269,7 @@ async def fork_while_in_use(queue: Face, kind: str) -> list[Any]:
         await line.hang_up()
     else:
         line.result_blocking(ticket)
-        line._say_stop("stop tidily")
+        line.say_stop()
     process.join()
     ours.close()
     await queue.put(("parent", 3))

@@ -75,8 +75,8 @@ class QueueCases(unittest.TestCase):
     METHOD = ""
 
     def setUp(self) -> None:
-        context = multiprocessing.get_context(self.METHOD)
-        self.Process = context.Process  # type: ignore[attr-defined]  # any context
+        context: Any = multiprocessing.get_context(self.METHOD)
+        self.Process = context.Process
         self.Event = context.Event
         portal = anyio_from_thread.start_blocking_portal("asyncio")
         self.portal = self.enterContext(portal)
