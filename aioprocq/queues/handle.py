@@ -175,6 +175,10 @@ class _Closed:
         queue = self._station.settings.name
         raise QueueClosed(f"Queue {queue!r} is closed; use it before its close()")
 
+    def dispose(self) -> None:
+        """Dispose of the station behind it; to do it again is fine."""
+        self._station.dispose()
+
     def inherit(self) -> _Closed:
         return _Closed(self._station.inherit(), owner=False)
 
