@@ -169,7 +169,7 @@ class HubLink(Station):
             except BlockingIOError:
                 return
             except ProtocolError as failure:
-                logger.warning("%s: %s", self.settings.name, failure)
+                logger.warning("%s: %s", self.settings.name, str(failure))
             except OSError as failure:
                 self._pause_reception(failure)
                 return
@@ -212,7 +212,7 @@ class HubLink(Station):
                 "%s: process %s broke the protocol and is disconnected: %s",
                 self.settings.name,
                 record.pid,
-                failure,
+                str(failure),  # the exception itself would keep the page mapped
             )
             self._disconnect(connection)
         except OSError as failure:

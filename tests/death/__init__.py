@@ -1,0 +1,1 @@
+"""Processes that are killed, stopped, starved or hostile: everybody else carries on."""
