@@ -133,14 +133,15 @@ class HubStation(HubLink):
         try:
             if self.loop is None:
                 self.bind()
-            if self._plain and not self._unsettled:
-                return self.hub.store.take_plain()
-            stray = self.hub.take()
+            hub = self.hub
+            if self._plain and not (self._unsettled or hub.joiners or hub.peer_joins):
+                return hub.store.take_plain()
+            stray = hub.take()
             if stray is None:
                 return None
             if self.settings.joinable:
                 self._holdings.hold(stray.seq, holder)
-            if not self._may_hurry or self._unsettled:
+            if not self._may_hurry or self._unsettled or self._plain:
                 self._room_freed()
             return stray.payload
         finally:

@@ -12,6 +12,7 @@ from pickle import loads
 from threading import get_ident
 from typing import Any, Generic, TypeVar
 
+from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
@@ -143,12 +144,7 @@ class SyncQueue(Generic[T]):
         payload: Any = station.take(holder)
         if payload is None:
             payload = self._wait(station.take, holder, block, until)
-        if type(payload) is bytes:
-            try:
-                return loads(payload)  # type: ignore[no-any-return]
-            except Exception:
-                pass  # again, below, where the failure is dealt with
-        return unpack(station, payload, holder, None)  # type: ignore[return-value]
+        return self._open(station, payload, holder)  # type: ignore[no-any-return]
 
     def _wait(
         self,
@@ -225,12 +221,30 @@ class SyncQueue(Generic[T]):
         return items
 
     def __iter__(self) -> Iterator[T]:
+        if running_loop() is not None:
+            raise _on_loop("get")
+        holder = get_ident() if self._handle.settings.joinable else None
+        item: Any
         while True:
+            # As in get, but for what is the same for every item.
+            station = self._handle.station
             try:
-                item = self.get()
+                payload = station.take(holder)
+                if payload is None:
+                    item = self.get()
+                else:
+                    item = self._open(station, payload, holder)
             except QueueShutDown:
                 return
             yield item
+
+    def _open(self, station: Station, payload: Payload, holder: Hashable) -> Any:
+        if type(payload) is bytes:
+            try:
+                return loads(payload)
+            except Exception:
+                pass  # again, below, where the failure is dealt with
+        return unpack(station, payload, holder, None)
 
     def deliveries(self) -> Iterator[Delivery[T]]:
         """The items one by one, each to be settled by name, until shutdown.

@@ -120,7 +120,8 @@ class PeerSide:
             return False
         waiter, item = called[at % len(called)]
         self.putters.remove((waiter, item))
-        waiter.woken = waiter.called = False
+        self.machine.come(waiter)
+        waiter.called = False
         done = waiter.ended or self._put([item])
         self._leave_putting(waiter)
         if not done:

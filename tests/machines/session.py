@@ -95,6 +95,7 @@ class Session:
         self._check_getters(awake, in_doubt=in_doubt)
         if not in_doubt:
             self._check_putters(awake)
+        self._check_line(awake)
         self._check_others(awake)
         if not asleep:
             assert self.hub.deadline is None, "an idle hub is woken again and again"
@@ -130,6 +131,11 @@ class Session:
         head = self.hub.room.line[0]
         need = (head.need or (0, 0))[1] if isinstance(head, PeerRecord) else head.size
         assert sum(item.size for item in queued) + need > settings.max_bytes
+
+    def _check_line(self, awake: list[PeerSide]) -> None:
+        for peer in awake:
+            if peer.record in self.hub.room.line:
+                assert peer.putters, "nobody there waits for room"
 
     def _check_others(self, awake: list[PeerSide]) -> None:
         asks = {request.ask for peer in awake for request in peer.requests}

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioprocq import OwnerLost
+from aioprocq.drivers import hub_link as module
+from aioprocq.drivers.connection import Connection
+from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.drivers.transport import send_loaded
+from aioprocq.wire import frames as wire
+from aioprocq.wire.frames import Kind
+from aioprocq.wire.payload import ParcelHead, encode_head
+from tests.death.scarcity import scarce
+
+from .stations import (
+    LARGE,
+    Stations,
+    get,
+    get_on_loop,
+    put,
+    reached,
+    until,
+)
+
+Logged = Callable[[], list[tuple[str, str]]]
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def drive_until(hub: Any, predicate: Any) -> None:
+    """Drive a hub that has no loop until something holds."""
+
+    def drive() -> bool:
+        hub.drive()
+        return bool(predicate())
+
+    until(drive)
+
+
+def connect(hub: Any, *peers: PeerStation) -> None:
+    for peer in peers:
+        peer.fetch()
+    hub.drive()
+
+
+# Reading
+
+
+def test_a_peer_that_breaks_the_protocol_is_disconnected(
+    stations: Stations, logged: Logged
+) -> None:
+    hub, bad = stations.pair(name="jobs")
+    good = stations.peer(hub)
+    connect(hub, bad, good)
+    put(bad, "kept")
+    hub.drive()
+    assert bad._lanes is not None
+    bad._lanes.up.send(b"\xee")
+    hub.drive()
+    complaint = (
+        f"jobs: process {os.getpid()} broke the protocol and is disconnected: "
+        "a frame of unknown kind 238"
+    )
+    assert logged() == [("ERROR", complaint)]
+    figures = hub.statistics()
+    assert (figures.peers, figures.peers_gone, figures.qsize) == (1, 1, 1)
+    assert pickle.loads(get(good)) == "kept"
+    with pytest.raises(OwnerLost):
+        put(bad, "late")
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (wire.REPORT, "descriptors without a parcel"),
+        (
+            wire.encode_parcel(0, 0, 9, encode_head(ParcelHead(None, 9, (), 2))),
+            "a parcel without all of its descriptors",
+        ),
+    ],
+    ids=["no parcel", "incomplete"],
+)
+def test_descriptors_that_do_not_belong_there_are_a_breach(
+    stations: Stations,
+    logged: Logged,
+    data: bytes,
+    complaint: str,
+) -> None:
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    assert peer._lanes is not None
+    peer._lanes.up.send(wire.encode_flag(Kind.ANNOUNCE, 1))
+    send_loaded(peer._lanes.up, data, [0])
+    hub.drive()
+    assert complaint in logged()[0][1]
+    assert hub.statistics().peers_gone == 1
+
+
+def test_a_large_item_arrives_and_goes_on(stations: Stations) -> None:
+    hub, producer = stations.pair()
+    consumer = stations.peer(hub)
+    put(producer, "x" * LARGE)
+    drive_until(hub, lambda: hub.hub.qsize() == 1)
+    payload = get(consumer)
+    assert payload.size > LARGE
+    assert payload.complete
+
+
+def test_without_descriptors_a_large_item_waits_in_the_lane(
+    stations: Stations,
+) -> None:
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    put(peer, "x" * LARGE, "after it")
+    with scarce(0):
+        hub.drive()
+        assert hub.hub.qsize() == 0
+        assert len(hub._paused) == 1
+    drive_until(hub, lambda: hub.hub.qsize() == 2)
+    assert not hub._paused
+    assert hub.take(None).size > LARGE  # type: ignore[union-attr]  # it is a parcel
+
+
+def test_a_peer_that_is_disconnected_while_it_waits_is_forgotten(
+    stations: Stations,
+) -> None:
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    put(peer, "x" * LARGE)
+    with scarce(0):
+        hub.drive()
+    (connection,) = hub._paused
+    hub._disconnect(connection)
+    assert not hub._paused
+    assert hub.statistics().peers_gone == 1
+
+
+def test_a_lane_that_fails_otherwise_says_so(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(connection: object, most: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    put(peer, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "read", broken)
+        with pytest.raises(OSError, match="broken"):
+            hub.drive()
+    drive_until(hub, lambda: hub.hub.qsize() == 1)
+
+
+def test_one_peer_does_not_keep_the_hub_from_the_others(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_FRAMES", 10)
+    hub, busy = stations.pair()
+    other = stations.peer(hub)
+    connect(hub, busy, other)
+    put(busy, *range(25))
+    put(other, "other")
+    hub.drive()
+    assert hub.hub.store.waiting == 11
+    hub.drive()
+    hub.drive()
+    assert hub.hub.store.waiting == 26
+
+
+def test_a_peer_that_is_gone_leaves_what_it_has_put(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(peer, "last")
+    peer.dispose()
+    drive_until(hub, lambda: hub.hub.deaths)
+    assert hub.qsize() == 1
+    assert not hub._by_record
+    assert not hub._connections
+
+
+# Sending
+
+
+def test_a_full_lane_is_filled_again_when_it_has_room(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    assert peer._lanes is not None
+    peer._lanes.up.send(wire.encode_want(1000, blocked=True))
+    hub.drive()
+    total = 100
+    put(hub, *[(number, "x" * 10_000) for number in range(total)])
+    (record,) = hub.hub.dealer.peers
+    assert record.stalled
+    stuck = len(record.outbox)
+    assert stuck
+    got = []
+    while len(got) < total:
+        number, _ = pickle.loads(get(peer))
+        got.append(number)
+        hub.drive()
+    assert got == list(range(total))
+    assert not record.stalled
+
+
+@pytest.mark.both_loops
+async def test_on_a_loop_a_full_lane_is_filled_again(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    peer.fetch()
+    await reached(lambda: hub.hub.dealer.peers)
+    assert peer._lanes is not None
+    peer._lanes.up.send(wire.encode_want(1000, blocked=True))
+    (record,) = hub.hub.dealer.peers
+    await reached(lambda: record.lane.want)
+    total = 100
+    put(hub, *[(number, "x" * 10_000) for number in range(total)])
+    await reached(lambda: record.stalled)
+    got = [pickle.loads(await get_on_loop(peer))[0] for _ in range(total)]
+    assert got == list(range(total))
+
+
+def test_dead_letters_are_logged_as_errors(stations: Stations, logged: Logged) -> None:
+    hub = stations.hub(name="jobs", joinable=True, max_deliveries=1)
+    put(hub, "x")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    message = "jobs: gave an item up after 1 deliveries: no luck"
+    assert logged() == [("ERROR", message)]

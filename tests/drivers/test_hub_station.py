@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import Any
+
+import pytest
+
+from aioprocq import QueueShutDown
+
+from .stations import (
+    DEADLINE,
+    LARGE,
+    Stations,
+    drive,
+    get_on_loop,
+    load,
+    put,
+    reached,
+    take,
+)
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def payload(item: object) -> Any:
+    return pickle.dumps(item, 5)
+
+
+# Putting
+
+
+def test_items_are_handed_out_in_the_order_they_were_put(stations: Stations) -> None:
+    hub = stations.hub()
+    put(hub, 1, 2, 3)
+    assert [take(hub), take(hub), take(hub), take(hub)] == [1, 2, 3, None]
+
+
+def test_a_put_without_room_puts_nothing(stations: Stations) -> None:
+    hub = stations.hub(maxsize=2)
+    assert [hub.put(payload(n)) for n in range(3)] == [True, True, False]
+    assert hub.put_batch([payload(9)]) == 0
+    assert take(hub) == 0
+    assert hub.put_batch([payload(n) for n in (3, 4)]) == 1
+    assert [take(hub), take(hub), take(hub)] == [1, 3, None]
+
+
+def test_room_in_bytes_is_counted_in_bytes(stations: Stations) -> None:
+    hub = stations.hub(max_bytes=100)
+    assert hub.put(b"x" * 60)
+    assert not hub.put(b"y" * 60)
+    assert hub.put(b"z" * 40)
+    hub.take(None)
+    assert hub.put(b"y" * 60)
+
+
+def test_after_a_shutdown_puts_raise(stations: Stations) -> None:
+    hub = stations.hub(name="jobs")
+    hub.shutdown(immediate=False)
+    with pytest.raises(QueueShutDown, match="'jobs' is shut down"):
+        hub.put(b"")
+    with pytest.raises(QueueShutDown):
+        hub.put_batch([b""])
+
+
+def test_room_that_was_granted_ahead_is_taken_back(stations: Stations) -> None:
+    """A busy producer has room in advance; the owner needs it, and has it."""
+    hub, peer = stations.pair(maxsize=10)
+    peer.ask_for_room(payload(0))
+    drive(hub)
+    put(peer, 0)
+    hub.drive()
+    granted = hub.hub.room.granted
+    assert granted > 0
+    put(hub, *range(9))
+    assert hub.qsize() == 10
+    assert hub.hub.room.granted == 0
+    assert not peer.put(payload(1))
+
+
+def test_room_that_a_peer_uses_is_not_taken_back(stations: Stations) -> None:
+    hub, peer = stations.pair(maxsize=2)
+    peer.ask_for_room(payload(0))
+    drive(hub)
+    put(peer, 0)  # it is on its way, and has its room
+    put(hub, 1)
+    assert not hub.put(payload(2))
+    assert hub.qsize() == 2
+
+
+@pytest.mark.parametrize("face", ["put", "put_batch"])
+def test_a_loopless_hub_is_bound_by_a_put(stations: Stations, face: str) -> None:
+    hub = stations.hub()
+
+    async def use() -> bool:
+        if face == "put":
+            hub.put(payload(1))
+        else:
+            hub.put_batch([payload(1)])
+        bound = hub.loop is asyncio.get_running_loop()
+        hub.dispose()
+        return bound
+
+    assert asyncio.run(use())
+
+
+@pytest.mark.both_loops
+async def test_quick_puts_are_flushed_before_the_loop_waits(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    await get_on_loop(peer, 0)
+    hub.put(payload("slow"))
+    assert hub.quick > 0
+    hub.quick -= 1
+    hub.fresh.append(payload("quick"))
+    assert load(await get_on_loop(peer)) == "slow"
+    assert load(await get_on_loop(peer)) == "quick"
+    await reached(lambda: hub.quick == 0)
+
+
+async def test_nothing_is_quick_while_somebody_waits_here(on_loop: Stations) -> None:
+    hub = on_loop.hub()
+    first, second = hub.future_waiter(), hub.future_waiter()
+    hub.begin_get(first)
+    hub.begin_get(second)
+    hub.put(payload(1))
+    assert hub.quick == 0
+    assert first.woken
+    hub.end_get(first, took=False)
+    hub.end_get(second, took=False)
+
+
+async def test_a_quick_put_never_outgrows_a_batch(on_loop: Stations) -> None:
+    hub = on_loop.hub()
+    hub.put(payload("x" * 20_000))
+    assert hub.quick == 0
+    put(hub, "x" * LARGE)
+    assert hub.quick == 0
+
+
+@pytest.mark.parametrize("face", ["put", "put_batch"])
+async def test_a_put_sees_credit_that_the_loop_has_not(
+    on_loop: Stations, face: str
+) -> None:
+    hub, peer = on_loop.pair()
+    peer.fetch()
+    await reached(lambda: hub.hub.dealer.peers)
+    peer.refresh()  # asks for one: the hub's loop does not run meanwhile
+    if face == "put":
+        hub.put(payload(1))
+    else:
+        assert hub.put_batch([payload(1)]) == 1
+    peer.refresh()
+    assert take(peer) == 1
+
+
+def test_a_putter_waits_for_room(stations: Stations) -> None:
+    hub = stations.hub(maxsize=1)
+    put(hub, 1)
+    waiter = hub.new_waiter(size=9)
+    hub.begin_put(waiter)
+    assert hub.statistics().putters_waiting == 1
+    assert take(hub) == 1
+    assert waiter.woken
+    assert not hub.put(payload("thief")), "its place is kept"
+    hub.come_to_put(waiter)
+    put(hub, 2)
+    hub.end_put(waiter)
+    assert hub.qsize() == 1
+
+
+def test_a_putter_that_gives_up_passes_its_place_on(stations: Stations) -> None:
+    hub = stations.hub(maxsize=1)
+    put(hub, 1)
+    first, second = hub.new_waiter(), hub.new_waiter()
+    hub.begin_put(first)
+    hub.begin_put(second)
+    take(hub)
+    assert (first.woken, second.woken) == (True, False)
+    hub.end_put(first)
+    assert second.woken
+    hub.end_put(second)
+    put(hub, 2)
+
+
+def test_the_owner_need_not_ask_for_room(stations: Stations) -> None:
+    hub = stations.hub(maxsize=1)
+    put(hub, 1)
+    hub.ask_for_room(payload(2))
+    hub.fetch()
+    assert hub.statistics().putters_waiting == 0
+
+
+async def test_on_a_loop_a_get_makes_room_for_a_peer(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair(maxsize=1)
+    put(hub, 1)
+    waiter = peer.future_waiter(size=1)
+    peer.begin_put(waiter)
+    await reached(lambda: hub.hub.room.line)
+    assert take(hub) == 1
+    async with asyncio.timeout(DEADLINE):
+        await peer.sleep(waiter, None)
+    put(peer, 2)
+    peer.end_put(waiter)

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import pickle
+import time
+from typing import Any
+
+import pytest
+
+from aioprocq import OwnerLost
+from aioprocq.drivers import peer_link as module
+from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.wire import frames as wire
+
+from .stations import (
+    DEADLINE,
+    Stations,
+    Thread,
+    get,
+    get_on_loop,
+    load,
+    put,
+    reached,
+    until,
+)
+from .stub import Stub
+
+pytestmark = pytest.mark.timeout(30)
+
+
+# Waiting
+
+
+@pytest.mark.both_loops
+async def test_a_peer_may_be_used_from_any_loop(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    peer.check_loop(asyncio.get_running_loop())
+    there = Thread(asyncio.run, get_on_loop(peer))
+    await reached(lambda: peer.machine is not None and peer.machine.getters)
+    here = asyncio.ensure_future(get_on_loop(peer))
+    await reached(lambda: peer.machine is not None and len(peer.machine.getters) == 2)
+    assert len(peer._loops) == 2
+    put(hub, "x", "y")
+    got = {load(await here)}
+    await reached(lambda: not there.is_alive())
+    assert got | {load(there.result())} == {"x", "y"}
+    peer._lose()
+    assert not peer._loops
+
+
+async def test_what_nobody_waits_for_is_left_in_the_lane(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    assert await get_on_loop(peer, 0.01) is None
+    put(hub, "x")
+    loop = asyncio.get_running_loop()
+    await reached(lambda: loop not in peer._loops)
+    assert peer.machine is not None
+    assert not peer.machine.items
+    peer._on_readable(loop)
+    hub.refresh()
+    assert load(hub.take(None)) == "x"
+
+
+@pytest.mark.both_loops
+async def test_coroutines_see_the_owner_go(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    waiting = asyncio.ensure_future(get_on_loop(peer))
+    await reached(lambda: hub.hub.dealer.blocked)
+    hub.dispose()
+    with pytest.raises(OwnerLost):
+        await waiting
+    peer._on_readable(asyncio.get_running_loop())
+
+
+def test_a_thread_that_is_alone_needs_one_call_to_the_kernel(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process with one thread, and no time to keep, it just reads."""
+    monkeypatch.setattr(module, "poll", None)
+    monkeypatch.setattr(module, "_alone", lambda: True)
+    stub.peer.fetch()
+    dialled = stub.answer()
+    waiter = stub.peer.new_waiter()
+    stub.peer.begin_get(waiter)
+    dialled.down.send(wire.encode_items(0, 0, [pickle.dumps("x")]))
+    assert stub.peer.block(waiter, None)
+    assert load(stub.peer.take(None)) == "x"
+    stub.peer.end_get(waiter, took=True)
+    last = stub.peer.new_waiter()
+    stub.peer.begin_get(last)
+    for end in stub.ends:
+        end.close()
+    assert stub.peer.block(last, None)
+    assert last.ended
+
+
+def test_one_that_is_alone_polls_when_a_read_would_not_wait(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_alone", lambda: True)
+    stub.peer.fetch()
+    dialled = stub.answer()
+    lanes = stub.peer._lanes
+    assert lanes is not None
+    lanes.down.setblocking(False)
+    waiter = stub.peer.new_waiter()
+    stub.peer.begin_get(waiter)
+    thread = Thread(stub.peer.block, waiter, None)
+    until(lambda: stub.peer._leader is not None)
+    dialled.down.send(wire.encode_items(0, 0, [pickle.dumps("x")]))
+    assert thread.result()
+    assert load(stub.peer.take(None)) == "x"
+    stub.peer.end_get(waiter, took=True)
+
+
+def test_this_process_is_not_alone_with_another_thread() -> None:
+    alone = module._alone()
+    done: list[int] = []
+    gate = Thread(until, lambda: done)
+    assert not module._alone()
+    done.append(1)
+    gate.result()
+    assert module._alone() is alone
+
+
+def test_nobody_waits_on_a_peer_that_has_hung_up(stub: Stub) -> None:
+    stub.peer.fetch()
+    stub.peer.dispose()
+    start = time.monotonic()
+    stub.peer._listen(DEADLINE)
+    assert time.monotonic() - start < DEADLINE / 2
+
+
+# With a pulse, as on other systems than Linux
+
+
+@pytest.fixture
+def pulsed(stub: Stub) -> Any:
+    """A peer that has dialled, and the other end of its pulse."""
+    stub.peer.fetch()
+    stub.answer()
+    ours, theirs = module.socket.socketpair()
+    assert stub.peer._lanes is not None
+    stub.peer._lanes = stub.peer._lanes._replace(alive=ours)
+    stub.ends.append(theirs)
+    return theirs
+
+
+def test_a_pulse_tells_of_the_owners_death(stub: Stub, pulsed: Any) -> None:
+    stub.peer._check_pulse()
+    pulsed.send(b"x")
+    stub.peer._check_pulse()
+    assert not stub.peer._lost
+    waiting = Thread(get, stub.peer)
+    until(lambda: stub.peer._leader is not None)
+    pulsed.close()
+    assert isinstance(waiting.failure(), OwnerLost)
+
+
+def test_a_pulse_that_was_reset_tells_it_too(stub: Stub, pulsed: Any) -> None:
+    assert stub.peer._lanes is not None
+    assert stub.peer._lanes.alive is not None
+    stub.peer._lanes.alive.send(b"x")
+    pulsed.close()
+    stub.peer._check_pulse()
+    assert stub.peer._lost
+
+
+@pytest.mark.both_loops
+async def test_a_loop_watches_the_pulse(on_loop: Stations) -> None:
+    stub = Stub()
+    stub.peer.fetch()
+    stub.answer()
+    ours, theirs = module.socket.socketpair()
+    assert stub.peer._lanes is not None
+    stub.peer._lanes = stub.peer._lanes._replace(alive=ours)
+    waiting = asyncio.ensure_future(get_on_loop(stub.peer))
+    await reached(lambda: stub.peer._loops)
+    theirs.close()
+    with pytest.raises(OwnerLost):
+        await waiting
+    del waiting
+    stub.close()
+
+
+# The end
+
+
+def test_hanging_up_says_the_last_word_first(stub: Stub) -> None:
+    stub.peer.fetch()
+    dialled = stub.answer()
+    assert stub.peer.machine is not None
+    stub.peer.machine.outbox.append(wire.REPORT)
+    stub.peer._wakeup_for_leader()
+    stub.peer.dispose()
+    stub.peer.dispose()
+    assert dialled.up.recv(9) == wire.REPORT
+    assert dialled.up.recv(9) == b""
+
+
+def test_a_handle_is_two_descriptors(stub: Stub) -> None:
+    reception, page = stub.peer.handle()
+    assert (reception, page) == (
+        stub.peer._reception.fileno(),
+        stub.peer._page_file.fileno(),
+    )
+
+
+def forked(peer: PeerStation, told: Any) -> None:
+    station = peer.inherit()
+    assert peer._lanes is not None
+    told.send((peer._lanes.up.fileno(), station.machine))  # type: ignore[attr-defined]
+    put(station, os.getpid())
+
+
+def test_a_forked_child_dials_anew(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(peer, "before")
+    peer._wakeup_for_leader()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=forked, args=(peer, theirs))
+    process.start()
+    theirs.close()
+    assert ours.poll(DEADLINE)
+    assert ours.recv() == (-1, None)
+    assert [load(get(hub)), load(get(hub))] == ["before", process.pid]
+    process.join(DEADLINE)
+    assert process.exitcode == 0
+    process.close()
+    ours.close()
+    put(peer, "after")
+    assert load(get(hub)) == "after"
+
+
+def test_a_fork_in_the_middle_of_a_dial_keeps_no_lane(stub: Stub) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    stub.peer._dialling = module.make_lanes()
+    stub.peer.inherit()
+    stub.peer._dialling = None
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before

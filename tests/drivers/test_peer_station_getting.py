@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from aioprocq import OwnerLost, QueueShutDown
+from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.wire.frames import Ask
+from aioprocq.wire.page import SETTLED
+from aioprocq.wire.payload import pack_item
+
+from .stations import (
+    LARGE,
+    Stations,
+    ask,
+    connected,
+    drive,
+    get,
+    load,
+    put,
+    take,
+    until,
+)
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def parcel(station: Any, item: object = "x" * LARGE) -> Any:
+    return station.pack(pack_item(item))
+
+
+def hand(hub: Any, peer: PeerStation, *items: object, holder: object = None) -> None:
+    """Put items at the hub, and hand them out at the peer."""
+    put(hub, *items)
+    for item in items:
+        peer.refresh()
+        drive(hub)
+        peer.refresh()
+        assert take(peer, holder) == item
+
+
+# Getting
+
+
+def test_what_has_come_is_handed_out_in_order(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2, 3)
+    assert [load(get(peer)) for _ in range(3)] == [1, 2, 3]
+    assert hub.qsize() == 0
+
+
+def test_a_look_asks_for_one_more_and_leaves_what_is_here(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2)
+    peer.refresh()
+    drive(hub)
+    peer.refresh()
+    peer.refresh()
+    assert len(peer.machine.items) == 1
+    assert [take(peer), take(peer)] == [1, None]
+
+
+def test_all_that_has_come_is_gathered(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1)
+    peer.refresh()
+    drive(hub)
+    peer.gather()
+    assert take(peer) == 1
+
+
+def test_a_getter_finds_what_has_come_meanwhile(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1)
+    peer.refresh()
+    drive(hub)
+    peer.fetch()
+    waiter = peer.new_waiter()
+    peer.begin_get(waiter)
+    assert waiter.woken
+    assert take(peer) == 1
+    peer.end_get(waiter, took=True)
+
+
+def test_a_getter_that_gives_up_passes_its_turn_on(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    first, second = peer.new_waiter(), peer.new_waiter()
+    peer.begin_get(first)
+    peer.begin_get(second)
+    drive(hub)
+    put(hub, 1)
+    peer.fetch()
+    assert (first.woken, second.woken) == (True, False)
+    peer.end_get(first, took=False)
+    assert second.woken
+    assert take(peer) == 1
+    peer.end_get(second, took=True)
+
+
+def test_the_failure_to_receive_an_item_is_raised_once(stations: Stations) -> None:
+    _, peer = connected(stations, joinable=True)
+    for call in (lambda: peer.take(None), peer.take_delivery):
+        peer.machine.failure = OSError("none free")
+        with pytest.raises(OSError, match="none free"):
+            call()
+        assert call() is None
+
+
+def test_a_delivery_is_held_by_its_token(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=3)
+    assert peer.take_delivery() is None
+    put(hub, "x")
+    for attempt in (1, 2):
+        peer.refresh()
+        drive(hub)
+        peer.refresh()
+        data, token, number = peer.take_delivery()
+        assert (load(data), number) == ("x", attempt)
+        assert not peer.settle_held("me")
+        if attempt == 1:
+            assert peer.fail(token, "once more", final=False)
+            drive(hub)
+    assert peer.settle(token)
+    assert not peer.settle(token)
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+def test_a_recall_is_answered_when_the_next_item_would_be_handed_out(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    put(hub, "x")
+    peer.refresh()
+    drive(hub)
+    peer.refresh()
+    hub.refresh()
+    assert peer.take_delivery() is None
+    until(lambda: (hub.refresh(), hub.hub.store.waiting)[1])
+    assert take(hub) == "x"
+
+
+def test_when_a_get_has_nothing_to_wait_for(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=2)
+    assert not peer.take_ended(linger=False)
+    hand(hub, peer, "x", holder="me")
+    put(hub, "y")
+    hub.shutdown(immediate=False)
+    assert not peer.take_ended(linger=False), "one is left"
+    peer.refresh()
+    drive(hub)
+    assert not peer.take_ended(linger=False), "it is on its way"
+    peer.refresh()
+    assert take(peer, "me") == "y"
+    assert peer.take_ended(linger=False)
+    assert peer.take_ended(linger=True), "who holds it itself waits for nobody"
+    peer.settle_held("me")
+    peer.settle_held("me")
+    assert peer.take_ended(linger=True)
+    late = peer.new_waiter()
+    peer.begin_get(late)
+    assert late.ended
+
+
+def test_who_lingers_waits_for_what_others_hold(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=2)
+    put(hub, "x")
+    assert take(hub, "there") == "x"
+    hub.shutdown(immediate=False)
+    assert peer.take_ended(linger=False)
+    assert not peer.take_ended(linger=True)
+
+
+# Settling
+
+
+def test_what_is_settled_in_order_needs_no_frame(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hand(hub, peer, 1, 2, holder="me")
+    assert peer.settle_held("me")
+    assert peer.machine.page[SETTLED] == 1
+    assert peer.settle_held("me")
+    assert not peer.settle_held("me")
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+def test_what_is_settled_out_of_order_is_told(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hand(hub, peer, 1, holder="first")
+    hand(hub, peer, 2, holder="second")
+    assert peer.settle_held("second")
+    assert peer.machine.page[SETTLED] == 0
+    drive(hub)
+    assert hub.statistics().held == 1
+
+
+def test_what_fails_is_the_latest_of_its_holder(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=9)
+    hand(hub, peer, 1, 2, holder="me")
+    peer.fail_latest("nobody", "why")
+    peer.fail_latest("me", "why")
+    drive(hub)
+    assert load(get(peer)) == 2
+    assert hub.statistics().redelivered == 1
+
+
+def test_task_done_settles_what_another_process_holds(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    assert not peer.settle_anywhere(), "nothing is unfinished"
+    put(hub, 1)
+    take(hub, "there")
+    assert peer.settle_anywhere()
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+    assert not peer.settle_anywhere()
+
+
+# Requests, shutdown, figures
+
+
+@pytest.mark.parametrize("what", [Ask.FLUSH, Ask.POLL])
+def test_requests_are_answered(stations: Stations, what: Ask) -> None:
+    _, peer = stations.pair()
+    assert ask(peer, what) == (0, [])
+    assert peer.machine is not None
+    assert not peer.machine.answers
+
+
+def test_a_poll_brings_an_item(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(hub, "x")
+    assert ask(peer, Ask.POLL) == (1, [])
+    assert take(peer) == "x"
+
+
+def test_a_request_that_is_given_up_is_taken_back(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    put(hub, 1)
+    ident = peer.begin_ask(Ask.JOIN, peer.new_waiter())
+    drive(hub)
+    assert hub.hub.peer_joins
+    assert peer.end_ask(ident) == (None, [])
+    drive(hub)
+    assert not hub.hub.peer_joins
+
+
+def test_a_shutdown_holds_here_at_once_and_there_when_it_is_read(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations, maxsize=1)
+    waiter = peer.new_waiter(size=1)
+    peer.begin_put(waiter)
+    peer.shutdown(immediate=False)
+    assert waiter.ended
+    peer.end_put(waiter)
+    with pytest.raises(QueueShutDown):
+        peer.put(b"")
+    put_before = hub.put(pickle.dumps(1))
+    drive(hub)
+    with pytest.raises(QueueShutDown):
+        hub.put(b"")
+    assert put_before
+
+
+def test_an_immediate_shutdown_throws_away_what_waits(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2)
+    peer.shutdown(immediate=True)
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda peer: peer.shutdown(immediate=False),
+        lambda peer: peer.settle_held(None),
+        lambda peer: peer.settle_anywhere(),
+        lambda peer: peer.begin_ask(Ask.FLUSH, peer.new_waiter()),
+        lambda peer: peer.qsize(),
+        lambda peer: peer.statistics(),
+        lambda peer: peer.fail(0, "", final=True),
+        lambda peer: peer.take(None),
+    ],
+)
+def test_every_call_tells_of_an_owner_that_is_gone(
+    stations: Stations, call: Any
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hub.dispose()
+    with pytest.raises(OwnerLost):
+        call(peer)
+        get(peer)  # the calls that say nothing to the owner hear of it here
+    with pytest.raises(OwnerLost):
+        call(peer)
+
+
+def test_after_the_owner_is_gone_waits_can_still_be_left(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    getter, putter = peer.new_waiter(), peer.new_waiter()
+    peer.begin_get(getter)
+    peer.begin_put(putter)
+    hub.dispose()
+    with pytest.raises(OwnerLost):
+        peer.qsize()
+    assert getter.ended
+    peer.end_get(getter, took=False)
+    peer.end_put(putter)
+
+
+def test_an_owner_that_left_in_order_has_shut_the_queue_down(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations)
+    hub.shutdown(immediate=False)
+    hub.dispose()
+    with pytest.raises(QueueShutDown):
+        get(peer)
+    with pytest.raises(QueueShutDown):
+        peer.put(b"")
+
+
+def test_the_figures_are_those_that_the_owner_published(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2)
+    figures = peer.statistics()
+    assert (figures.qsize, figures.unfinished, figures.state) == (2, 2, "open")
+    assert figures.held is None
+    take(hub)
+    assert hub.qsize() == 1
+    drive(hub)
+    assert peer.qsize() == 1
+
+
+def test_who_reads_the_figures_has_the_owner_look_at_others(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations)
+    other = stations.peer(hub)
+    put(hub, 1, 2)
+    other.refresh()
+    drive(hub)
+    other.refresh()
+    take(other)
+    assert peer.qsize() == 2, "the owner has not been told"
+    drive(hub)
+    assert peer.qsize() == 1
+
+
+def test_before_it_dials_a_peer_knows_the_figures(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(hub, 1)
+    assert peer.qsize() == 1
+    assert peer.machine is None

@@ -1,0 +1,52 @@
+"""Queues, and the same queues as another process of their owner has them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.queues import handle as module
+from aioprocq.queues.handle import Handle
+from aioprocq.wire.payload import Descriptor
+from tests.drivers.stations import as_peer
+
+
+class Faces:
+    """Makes queues, and closes them."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+
+    def keep(self, queue: Any) -> Any:
+        self.made.insert(0, queue)
+        return queue
+
+    def peer(self, queue: Any) -> Any:
+        """A handle as a child would have it, in this process."""
+        station = queue._handle.station
+        ends = [Descriptor(os.dup(number)) for number in station.handle()]
+        kind: Any = type(queue)
+        other = kind.__new__(kind)
+        other._adopt(Handle(PeerStation(as_peer(station.settings), *ends)))
+        module._handles[station.settings.uid] = queue._handle
+        return self.keep(other)
+
+    def pair(self, kind: Any, *args: Any, **named: Any) -> tuple[Any, Any]:
+        queue = self.keep(kind(*args, **named))
+        return queue, self.peer(queue)
+
+    def close(self) -> None:
+        while self.made:
+            self.made.pop(0)._handle.dispose()
+
+
+class Broken:
+    """Pickles, and does not unpickle."""
+
+    def __reduce__(self) -> Any:
+        return fail, ()
+
+
+def fail() -> None:
+    raise ValueError("broken on purpose")

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+from typing import Any
+
+import pytest
+
+from aioprocq import CannotTravel, JoinableQueue, OwnerLost, Queue, QueueClosed
+from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.queues import handle as module
+from aioprocq.queues.handle import Handle, arrive
+from aioprocq.wire.frames import Ask
+from aioprocq.wire.payload import Descriptor, pack_item, unpacking
+from tests.drivers.stations import DEADLINE, make_settings, until
+
+from .faces import Faces
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_the_maker_is_the_owner(faces: Faces) -> None:
+    queue, peer = faces.pair(Queue)
+    assert (queue._handle.owner, peer._handle.owner) == (True, False)
+    assert not queue._handle.closed
+
+
+def test_an_owner_that_has_closed_still_answers(faces: Faces) -> None:
+    queue: Any = faces.keep(JoinableQueue(name="jobs"))
+    queue.sync.put("x")
+    queue.sync.get()
+    queue.close()
+    queue.close()
+    assert (queue.qsize(), queue.empty(), queue._handle.closed) == (0, True, True)
+    queue.task_done()
+    assert queue.sync.join(0)
+    with pytest.raises(QueueClosed, match=r"Queue 'jobs' is closed; use it before"):
+        queue.sync.put("y")
+    with pytest.raises(ValueError, match="is closed"):
+        queue.sync.get(timeout=0)
+
+
+def test_a_peer_that_has_closed_has_hung_up(faces: Faces) -> None:
+    queue, peer = faces.pair(Queue)
+    peer.sync.put("x")
+    assert queue.sync.get() == "x"
+    peer.close()
+    for call in (peer.qsize, peer.sync.get_nowait, peer.statistics):
+        with pytest.raises(QueueClosed, match="is closed"):
+            call()
+    until(lambda: queue.statistics().peers_gone == 1)
+
+
+def test_a_disposed_owner_is_lost_to_its_peers(faces: Faces) -> None:
+    queue, peer = faces.pair(Queue)
+    peer.sync.put("x")
+    queue._handle.dispose()
+    with pytest.raises(OwnerLost):
+        peer.sync.put("y")
+
+
+def test_nobody_holds_it_and_all_is_given_back() -> None:
+    gc.collect()
+    before = descriptors()
+    queue: Any = Queue()
+    assert descriptors() > before
+    del queue
+    gc.collect()
+    assert descriptors() == before
+
+
+def test_a_deferred_failure_is_raised_by_the_next_get(faces: Faces) -> None:
+    queue: Any = faces.keep(JoinableQueue())
+    queue.sync.put("after it")
+    for call in (queue.sync.get, queue.sync.get_delivery):
+        queue._handle.defer(KeyError("deferred"))
+        assert queue.qsize() == 1
+        with pytest.raises(KeyError, match="deferred"):
+            call()
+    assert queue.sync.get() == "after it"
+
+
+def test_a_deferred_failure_ends_with_the_handle(faces: Faces) -> None:
+    queue: Any = faces.keep(Queue())
+    queue._handle.defer(KeyError("never seen"))
+    queue.close()
+    with pytest.raises(QueueClosed):
+        queue.sync.get_nowait()
+
+
+def test_it_cannot_be_pickled_by_itself(faces: Faces) -> None:
+    queue: Any = faces.keep(Queue(name="jobs"))
+    with pytest.raises(CannotTravel, match=r"'jobs' can be handed to a process as an"):
+        pickle.dumps(queue)
+
+
+def test_it_travels_in_a_queue_and_is_the_one_that_is_known(faces: Faces) -> None:
+    queue: Any = faces.keep(Queue())
+    carrier: Any = faces.keep(Queue())
+    carrier.sync.put([queue])
+    assert carrier.sync.get()[0]._handle is queue._handle
+
+
+def test_one_that_is_not_known_is_a_peer() -> None:
+    queue: Any = Queue()
+    draft: Any = pack_item(queue)
+    carried = [Descriptor(os.dup(number)) for number in draft.carried]
+    settings = make_settings(name="from afar", owner=os.getppid())
+    with unpacking(carried):
+        made = arrive(settings, [0, 1])
+        assert arrive(settings, [0, 1]) is made
+    assert isinstance(made.station, PeerStation)
+    assert module._handles[settings.uid] is made
+    made.close()
+    with unpacking(carried):
+        again = arrive(settings, [0, 1])
+    assert again is not made, "one that was closed does not come back"
+    assert isinstance(again.station, PeerStation)
+
+
+def test_its_station_is_the_peers_in_a_forked_child(faces: Faces) -> None:
+    queue, peer = faces.pair(JoinableQueue)
+    closed: Any = faces.keep(Queue())
+    closed.close()
+    deferred: Any = faces.keep(Queue())
+    deferred._handle.defer(KeyError())
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    args = (queue, closed, deferred, theirs)
+    process = context.Process(target=in_a_child, args=args)
+    process.start()
+    theirs.close()
+    assert queue.sync.get(timeout=DEADLINE) == "from the child"
+    assert ours.poll(DEADLINE)
+    assert ours.recv() == ("PeerStation", False, True, "PeerStation")
+    process.join(DEADLINE)
+    assert process.exitcode == 0
+    process.close()
+    ours.close()
+    peer.sync.put("still works")
+    assert queue.sync.get() == "still works"
+
+
+def in_a_child(queue: Any, closed: Any, deferred: Any, told: Any) -> None:
+    queue.sync.put("from the child")
+    try:
+        closed.qsize()
+    except QueueClosed:
+        is_closed = closed._handle.closed
+    names = [type(q._handle.station).__name__ for q in (queue, deferred)]
+    told.send((names[0], queue._handle.owner, is_closed, names[1]))
+
+
+def test_after_a_fork_in_this_very_process(faces: Faces) -> None:
+    """What the child does, where it can be measured."""
+    _, peer = faces.pair(Queue)
+    before = peer._handle.station
+    peer._handle.defer(KeyError())
+    peer._handle.inherit()
+    assert peer._handle.station is not before
+    assert isinstance(peer._handle.station, PeerStation)
+
+
+def test_a_closed_one_can_be_closed_again_in_a_forked_child(faces: Faces) -> None:
+    _, peer = faces.pair(Queue)
+    peer.close()
+    peer._handle.inherit()
+    with pytest.raises(QueueClosed):
+        peer.qsize()
+    peer._handle.dispose()
+    peer.close()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_it_is_an_argument_of_a_process(faces: Faces, method: str) -> None:
+    queue: Any = faces.keep(Queue())
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=put_one, args=(queue,))
+    process.start()
+    assert queue.sync.get(timeout=DEADLINE) == "from afar"
+    process.join(DEADLINE)
+    assert process.exitcode == 0
+    process.close()
+
+
+def put_one(queue: Any) -> None:
+    queue.sync.put("from afar")
+
+
+def test_a_closed_owner_still_asks(faces: Faces) -> None:
+    handle: Any = faces.keep(JoinableQueue())._handle
+    handle.close()
+    assert handle.station.begin_ask(Ask.JOIN, handle.station.new_waiter()) is None
+    assert isinstance(handle, Handle)

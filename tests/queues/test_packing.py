@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from pickle import PickleBuffer
+from typing import Any
+
+import pytest
+
+from aioprocq import JoinableQueue, Queue
+from aioprocq.machines.record import DeadRecord
+from aioprocq.queues.packing import (
+    chunks,
+    empty,
+    full,
+    letters,
+    pack,
+    task_holder,
+    unpack,
+    waiting_size,
+)
+from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS
+from aioprocq.wire.payload import Parcel
+from tests.drivers.stations import LARGE, Thread
+
+from .faces import Broken, Faces
+
+
+class Job:
+    def __init__(self, **parts: Any) -> None:
+        self.__dict__.update(parts)
+
+
+class Array:
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Array, (PickleBuffer(self.content),)
+
+
+def station(faces: Faces, kind: Any = Queue, **named: Any) -> Any:
+    return faces.keep(kind(**named))._handle.station
+
+
+def test_small_and_large_items(faces: Faces) -> None:
+    here = station(faces)
+    assert pickle.loads(pack(here, [1, 2])) == [1, 2]  # type: ignore[arg-type]
+    large = pack(here, Array(bytearray(LARGE)))
+    assert isinstance(large, Parcel)
+    assert waiting_size(large) == large.size
+    assert waiting_size(b"123") == 4, "with its kind"
+
+
+def test_what_does_not_pickle_is_named_by_its_path(faces: Faces) -> None:
+    item = {"jobs": [Job(name="a"), Job(lock=threading.Lock())]}
+    with pytest.raises(TypeError) as caught:
+        pack(station(faces), item)
+    (note,) = caught.value.__notes__
+    assert "dict['jobs'][1].lock cannot be pickled, so the item was not put" in note
+    assert "__getstate__" in note
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_an_item_larger_than_the_whole_queue_never_fits(
+    faces: Faces, size: int
+) -> None:
+    here = station(faces, max_bytes=20 if size == 10 else LARGE, name="small")
+    with pytest.raises(ValueError, match=r"'small' with max_bytes=\d+; split it"):
+        pack(here, b"x" * size)
+
+
+def test_an_item_that_just_fits(faces: Faces) -> None:
+    size = len(pickle.dumps(b"x", 5)) + 1
+    assert pack(station(faces, max_bytes=size), b"x") == pickle.dumps(b"x", 5)
+    with pytest.raises(ValueError, match="never fits"):
+        pack(station(faces, max_bytes=size - 1), b"x")
+
+
+def test_what_does_not_unpickle_says_whose_it_was(faces: Faces) -> None:
+    here = station(faces, name="jobs")
+    with pytest.raises(ValueError, match="broken on purpose") as caught:
+        unpack(here, pickle.dumps(Broken()), None, None)
+    assert "item of queue 'jobs' could not be unpickled" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_what_does_not_unpickle_has_failed_once(faces: Faces, by_token: bool) -> None:
+    here = station(faces, JoinableQueue, max_deliveries=1)
+    here.put(pickle.dumps(Broken()))
+    if by_token:
+        payload, token, _ = here.take_delivery()
+    else:
+        payload, token = here.take("me"), None
+    with pytest.raises(ValueError, match="broken on purpose"):
+        unpack(here, payload, "me", token)
+    _, (record,) = here.end_ask(0)
+    assert record.reason.startswith("it could not be unpickled: ValueError(")
+
+
+def test_the_holder_in_a_thread_is_the_thread() -> None:
+    assert task_holder() == threading.get_ident()
+    assert Thread(task_holder).result() != task_holder()
+
+
+async def test_the_holder_on_a_loop_is_the_task() -> None:
+    async def holder() -> object:
+        return task_holder()
+
+    mine = task_holder()
+    assert mine == task_holder()
+    assert await asyncio.ensure_future(holder()) != mine
+    seen: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.call_soon(lambda: seen.append(task_holder()))
+    await asyncio.sleep(0)
+    assert seen == [threading.get_ident()], "a callback belongs to no task"
+
+
+def test_dead_letters_show_the_item_or_its_bytes() -> None:
+    good, bad = pickle.dumps("x"), pickle.dumps(Broken())
+    lost = Parcel(b"\0head", (), 5)
+    records = [DeadRecord(data, 2, "why") for data in (good, bad, lost)]
+    found = letters(records)
+    assert [letter.item for letter in found] == ["x", bad, b"\0head"]
+    assert {(letter.attempts, letter.reason) for letter in found} == {(2, "why")}
+
+
+def test_items_are_cut_into_batches(faces: Faces) -> None:
+    here = station(faces)
+    found = list(chunks(here, [None] * (BATCH_ITEMS + 5)))
+    assert [len(chunk) for chunk in found] == [BATCH_ITEMS, 5]
+    size = BATCH_BYTES // 2
+    assert [len(c) for c in chunks(here, [b"x" * size] * 5)] == [2, 2, 1]
+    assert list(chunks(here, [])) == []
+
+
+def test_what_is_large_is_in_a_batch_of_its_own(faces: Faces) -> None:
+    here = station(faces)
+    items = [1, "x" * LARGE, Array(bytearray(LARGE)), 2]
+    found = list(chunks(here, items))
+    assert [[type(one) for one in chunk] for chunk in found] == [
+        [bytes, Parcel],
+        [Parcel],
+        [bytes],
+    ]
+
+
+def test_in_a_queue_bounded_in_bytes_each_item_is_checked(faces: Faces) -> None:
+    found = chunks(station(faces, max_bytes=50), [b"x", b"y" * 99, b"z"])
+    assert len(next(iter(found))) == 1
+    with pytest.raises(ValueError, match="never fits"):
+        list(chunks(station(faces, max_bytes=50), [b"y" * 99]))
+
+
+def test_what_came_before_a_failure_is_kept(faces: Faces) -> None:
+    found = iter(chunks(station(faces), [1, 2, threading.Lock(), 3]))
+    assert [pickle.loads(one) for one in next(found)] == [1, 2]  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="lock"):
+        next(found)
+
+
+def test_messages_say_what_to_do_next() -> None:
+    assert full("jobs", 3) == (
+        "queue 'jobs' is full (maxsize=3): await put(), or allow a longer timeout"
+    )
+    assert empty("jobs") == (
+        "queue 'jobs' is empty: await get(), or allow a longer timeout"
+    )

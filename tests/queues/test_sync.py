@@ -1,0 +1,271 @@
+"""The blocking face: of an owner without a loop, and of a peer that it serves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioprocq import (
+    JoinableQueue,
+    LoopMismatch,
+    Queue,
+    QueueClosed,
+    QueueEmpty,
+    QueueFull,
+    QueueShutDown,
+)
+from tests.drivers.stations import DEADLINE, LARGE, Thread, until
+
+from .faces import Broken, Faces
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture(params=["owner", "peer"])
+def make(request: pytest.FixtureRequest, faces: Faces) -> Callable[..., Any]:
+    def build(*args: Any, kind: Any = JoinableQueue, **named: Any) -> Any:
+        queue, peer = faces.pair(kind, *args, **named)
+        return queue.sync if request.param == "owner" else peer.sync
+
+    return build
+
+
+def waiting(queue: Any) -> int:
+    station = queue._handle.station
+    with station.lock:
+        return (station._leader is not None) + len(station._followers)
+
+
+def test_first_in_first_out(make: Any) -> None:
+    queue = make()
+    for item in (1, None, "x" * LARGE):
+        queue.put(item)
+    assert [queue.get(timeout=DEADLINE) for _ in range(3)] == [1, None, "x" * LARGE]
+
+
+def test_a_get_waits_for_a_put(make: Any) -> None:
+    queue = make()
+    getter = Thread(queue.get)
+    until(lambda: waiting(queue) == 1)
+    queue.put("x")
+    assert getter.result() == "x"
+
+
+def test_a_put_waits_for_a_get(make: Any) -> None:
+    queue = make(1)
+    queue.put(1)
+    putter = Thread(queue.put, 2)
+    until(lambda: waiting(queue) == 1)
+    assert queue.get() == 1
+    putter.result()
+    assert queue.get() == 2
+
+
+def test_timeouts(make: Any) -> None:
+    queue = make(1, name="jobs")
+    for timeout in (0.01, 0, -1):
+        start = time.monotonic()
+        with pytest.raises(QueueEmpty, match="'jobs' is empty"):
+            queue.get(timeout=timeout)
+        assert time.monotonic() - start >= timeout
+    queue.put(1, timeout=5)
+    with pytest.raises(QueueFull, match="'jobs' is full"):
+        queue.put(2, timeout=0.01)
+    with pytest.raises(TypeError):
+        queue.get(timeout="soon")
+    with pytest.raises(TypeError):
+        queue.put(1, timeout="soon")
+
+
+def test_without_waiting_the_owner_is_asked(make: Any) -> None:
+    queue = make(1)
+    with pytest.raises(QueueEmpty):
+        queue.get_nowait()
+    queue.put_nowait(1)
+    with pytest.raises(QueueFull):
+        queue.put(2, block=False, timeout="ignored")
+    assert (queue.qsize(), queue.empty(), queue.full()) == (1, False, True)
+    assert queue.get(block=False, timeout="ignored") == 1
+
+
+def test_many_at_once(make: Any) -> None:
+    queue = make(100)
+    putter = Thread(queue.put_many, range(1000))
+    got: list[int] = []
+    while len(got) < 1000:
+        got += queue.get_many(1000 - len(got), timeout=DEADLINE)
+    putter.result()
+    assert got == list(range(1000))
+
+
+def test_how_many_of_many_were_put(make: Any) -> None:
+    queue = make()
+    with pytest.raises(TypeError) as caught:
+        queue.put_many([1, 2, threading.Lock()])
+    assert "aioprocq: 2 of the items" in caught.value.__notes__[-1]
+    assert queue.get_many(2)[0] == 1
+
+
+def test_eight_threads_share_one_queue(make: Any) -> None:
+    queue, total = make(), 400
+    got: list[int] = []
+    lock = threading.Lock()
+
+    def consume() -> None:
+        for item in queue:
+            with lock:
+                got.append(item)
+            queue.task_done()
+
+    consumers = [Thread(consume) for _ in range(4)]
+    producers = [Thread(queue.put_many, range(n, total, 4)) for n in range(4)]
+    for producer in producers:
+        producer.result()
+    assert queue.join(DEADLINE)
+    queue.shutdown()
+    for consumer in consumers:
+        consumer.result()
+    assert sorted(got) == list(range(total))
+
+
+def test_join_gives_up_in_time(make: Any) -> None:
+    queue = make()
+    queue.put(1)
+    queue.flush()
+    assert queue.join(0.01) is False
+    queue.get()
+    queue.task_done()
+    assert queue.join(DEADLINE) is True
+    with pytest.raises(ValueError, match="called too many times"):
+        queue.task_done()
+
+
+def test_task_done_settles_what_others_hold(make: Any) -> None:
+    queue = make()
+    queue.put("x")
+    Thread(queue.get).result()
+    queue.task_done()
+    assert queue.join(DEADLINE)
+
+
+def test_task_done_settles_what_another_process_holds(faces: Faces) -> None:
+    queue, peer = faces.pair(JoinableQueue)
+    queue.sync.put("x")
+    queue.sync.get()
+    peer.sync.task_done()
+    assert queue.sync.join(0)
+
+
+def test_a_queue_without_settling(faces: Faces) -> None:
+    queue: Any = faces.keep(Queue()).sync
+    with pytest.raises(ValueError, match="called too many times"):
+        queue.task_done()
+    with pytest.raises(TypeError, match="only a JoinableQueue has deliveries"):
+        queue.get_delivery()
+
+
+def test_deliveries(make: Any) -> None:
+    queue = make(max_deliveries=2)
+    queue.put("x")
+    seen = []
+    for delivery in queue.deliveries():
+        seen.append(delivery.attempt)
+        if delivery.attempt == 1:
+            delivery.retry("once more")
+            continue
+        queue.shutdown()
+        with delivery as item:
+            assert item == "x"
+    assert seen == [1, 2]
+    with pytest.raises(QueueEmpty):
+        make().get_delivery(timeout=0.01)
+
+
+def test_dead_letters(make: Any) -> None:
+    queue = make(max_deliveries=1)
+    queue.put(Broken())
+    with pytest.raises(ValueError, match="broken on purpose"):
+        queue.get(timeout=DEADLINE)
+    (letter,) = queue.dead_letters()
+    assert isinstance(letter.item, bytes)
+
+
+def test_items_before_one_that_does_not_unpickle_are_not_lost(faces: Faces) -> None:
+    queue: Any = faces.keep(Queue()).sync
+    queue.put_many([1, Broken(), 3])
+    assert queue.get_many(9) == [1]
+    with pytest.raises(ValueError, match="broken on purpose"):
+        queue.get()
+    assert queue.get_many(9) == [3]
+
+
+def test_a_shutdown_ends_all_who_wait(make: Any) -> None:
+    queue = make(1)
+    getters = [Thread(queue.get) for _ in range(3)]
+    until(lambda: waiting(queue) == 3)
+    queue.shutdown()
+    assert {type(getter.failure()) for getter in getters} == {QueueShutDown}
+    for call in (queue.get, queue.get_nowait, lambda: queue.put(1)):
+        with pytest.raises(QueueShutDown):
+            call()
+
+
+def test_a_shutdown_ends_putters(make: Any) -> None:
+    queue = make(1)
+    queue.put(1)
+    putter = Thread(queue.put, 2)
+    until(lambda: waiting(queue) == 1)
+    queue.shutdown()
+    assert isinstance(putter.failure(), QueueShutDown)
+
+
+def test_closing_it_ends_the_waits_here(make: Any) -> None:
+    queue = make(1)
+    getter = Thread(queue.get)
+    until(lambda: waiting(queue) == 1)
+    queue.close()
+    assert isinstance(getter.failure(), (QueueClosed, QueueShutDown))
+    other = make(1)
+    other.put(1)
+    putter = Thread(other.put, 2)
+    until(lambda: waiting(other) == 1)
+    other.close()
+    assert isinstance(putter.failure(), (QueueClosed, QueueShutDown))
+
+
+async def test_on_a_loop_what_could_block_is_refused(on_loop: Faces) -> None:
+    queue: Any = on_loop.keep(JoinableQueue()).sync
+    calls = {
+        "put": lambda: queue.put(1),
+        "put_many": lambda: queue.put_many([1]),
+        "get": queue.get,
+        "get_delivery": queue.get_delivery,
+        "join": queue.join,
+    }
+    for name, call in calls.items():
+        with pytest.raises(LoopMismatch, match=rf"await {name}\(\) of the queue"):
+            call()
+    queue.put_nowait(1)
+    assert queue.get_nowait() == 1
+
+
+async def test_on_a_loop_a_peer_takes_what_is_there(on_loop: Faces) -> None:
+    _, peer = on_loop.pair(JoinableQueue, 1)
+    with pytest.raises(QueueFull):
+        peer.sync.put_nowait(1)
+    with pytest.raises(QueueEmpty):
+        peer.sync.get_nowait()
+    with pytest.raises(ValueError, match="called too many times"):
+        peer.sync.task_done()
+
+
+def test_what_multiprocessing_has(make: Any) -> None:
+    queue = make(name="jobs")
+    queue.join_thread()
+    queue.cancel_join_thread()
+    assert (queue.name, repr(queue)) == ("jobs", "<blocking face of queue 'jobs'>")
+    assert queue.statistics().state == "open"
