@@ -114,10 +114,8 @@ class Putting:
         """The putter has put, or waits no longer."""
         self.come(waiter)
         if waiter in self.putters:
-            first = self.putters[0] is waiter
             self.putters.remove(waiter)
-            if first:
-                self._ask_for_room()
+            self._ask_for_room()
 
     def ask_room_for(self, size: int) -> None:
         """A put of ``size`` bytes that does not wait found no room: ask for some."""

@@ -108,7 +108,7 @@ class Room:
             return True
         if peer.need is None:
             self.line.append(peer)
-        peer.need = max(1, count), max(0, size)
+        peer.need = upto, upto_bytes
         return False
 
     def leave(self, putter: Putter) -> None:
@@ -149,14 +149,7 @@ class Room:
             free_bytes = (
                 self.max_bytes - waiting_bytes - self.granted_bytes - self.kept_bytes
             )
-            count, size = (
-                head.need or (1, 0)
-                if isinstance(head, PeerRecord)
-                else (
-                    1,
-                    head.size,
-                )
-            )
+            count, size = self._lacks(head)
             if free < 1 or free_bytes < size:
                 break
             self.line.popleft()
@@ -169,6 +162,15 @@ class Room:
                 self.keep(head)
             served.append(head)
         return served
+
+    def _lacks(self, putter: Putter) -> tuple[int, int]:
+        if isinstance(putter, Waiter):
+            return 1, putter.size
+        # As things are now: since it asked, room may have been taken back from it.
+        upto, upto_bytes = putter.need or (0, 0)
+        count = upto - max(putter.room, putter.received)
+        size = upto_bytes - max(putter.room_bytes, putter.received_bytes)
+        return max(1, count), max(0, size)
 
     def top_up(self, qsize: int) -> None:
         """Grant busy producers more than they asked for, while nobody waits."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from aioprocq.machines.record import PeerRecord
 from aioprocq.wire.frames import Ask
 from aioprocq.wire.page import State
 
@@ -129,7 +128,7 @@ class Session:
         assert settings.max_bytes is not None, "there is room"
         # A long item holds up those behind it, so look at the first in line.
         head = self.hub.room.line[0]
-        need = (head.need or (0, 0))[1] if isinstance(head, PeerRecord) else head.size
+        need = self.hub.room._lacks(head)[1]
         assert sum(item.size for item in queued) + need > settings.max_bytes
 
     def _check_line(self, awake: list[PeerSide]) -> None:
