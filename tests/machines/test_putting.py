@@ -118,7 +118,8 @@ def test_a_putter_that_was_cancelled():
     peer.wait_to_put(first)
     flush(peer)
     peer.stop_putting(first)
-    assert flush(peer) == [], "it was not the first"
+    # Not the first; but the hub would keep a place in line, and then room, for it.
+    assert wire.decode_need(flush(peer)[0]) == (1, 0)
     peer.stop_putting(second)
     assert wire.decode_need(flush(peer)[0]) == (0, 0)
 

@@ -133,6 +133,23 @@ def test_asking_again_keeps_the_place():
     assert one.need == (2, 0)
 
 
+def test_what_a_peer_lacks_is_reckoned_when_it_is_served():
+    # Since it asked, room was taken back from it: it lacks more than it did then.
+    room = Room(0, 64)
+    peer = make_peer(room)
+    room.ask(peer, 1, 31)
+    assert room.grant(0, 0) == [peer]
+    room.received(peer, 1, 9)
+    room.ask(peer, 2, 40)
+    age(room)
+    room.revoke()
+    room.collect()
+    assert peer.room_bytes == 9
+    assert room.grant(1, 34) == []
+    assert room.grant(1, 33) == [peer]
+    assert peer.room_bytes == 40
+
+
 def test_leaving_the_line():
     room = Room(1, None)
     peer, waiter = make_peer(room), Waiter()
