@@ -370,7 +370,9 @@ class Peer(Putting):
         if self.getters:
             self.hand_on()
             # The hub takes nobody for blocked that it has sent something.
-            self._ask_for_getters(begin=True)
+            short = self.limit - self.received < len(self.getters)
+            if short or self.page[ANNOUNCE_WAITS]:
+                self._ask_for_getters(begin=True)
 
     def _void(self, data: bytes, now: float) -> None:
         self.received = max(self.received, wire.decode_number(data))

@@ -29,6 +29,7 @@ class Putting:
     """What one process knows of the room in a queue that another owns."""
 
     __slots__ = (
+        "_asked",
         "_coming",
         "lane_full",
         "outbox",
@@ -46,6 +47,7 @@ class Putting:
         self.put = self.put_bytes = 0
         self.outbox: deque[bytes] = deque()
         self.putters: deque[Waiter] = deque()
+        self._asked = 0  # the items up to which room was asked for last
         self._coming: dict[Waiter, int] = {}  # woken, and not seen since
         self.woken: list[Waiter] = []
         self.lane_full = False  # what was put last did not go into it
@@ -136,6 +138,7 @@ class Putting:
             self._post_need(0, 0)
 
     def _post_need(self, upto: int, upto_bytes: int) -> None:
+        self._asked = upto
         need = wire.encode_need(upto, upto_bytes if self.sized else 0)
         # While the lane is full, the latest says it all.
         for at, data in enumerate(self.outbox):
@@ -161,6 +164,8 @@ class Putting:
             free -= 1
         if self.putters:
             self._ask_for_room()
+        elif self._asked > self._claimed():
+            self._post_need(0, 0)  # somebody else's room has done for it
 
     def end_putters(self) -> None:
         """Nobody puts here any more."""

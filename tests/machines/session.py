@@ -134,7 +134,7 @@ class Session:
     def _check_line(self, awake: list[PeerSide]) -> None:
         for peer in awake:
             if peer.record in self.hub.room.line:
-                assert peer.putters, "nobody there waits for room"
+                assert peer.putters or peer.asked_in_passing, "for whom is it?"
 
     def _check_others(self, awake: list[PeerSide]) -> None:
         asks = {request.ask for peer in awake for request in peer.requests}

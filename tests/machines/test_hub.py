@@ -479,6 +479,25 @@ def test_a_recall_is_given_its_time():
     assert driver.hub.deadline == driver.now + PATIENCE
 
 
+def test_taking_room_back_is_given_its_time():
+    driver = Driver(2)
+    idle = driver.connect()
+    driver.receive(idle, wire.encode_need(1, 0))
+    for _ in range(GRACE):
+        driver.hub.tick(driver.now)
+        driver.settle()
+    driver.consumer("x")
+    driver.hub.wait_to_get(Waiter())
+    driver.settle()
+    soon = driver.hub.deadline
+    assert soon is not None
+    driver.now = soon - PATIENCE / 1000
+    driver.hub.wait_to_put(Waiter())
+    driver.settle()
+    assert driver.hub.room.revoking
+    assert driver.hub.deadline == driver.now + PATIENCE
+
+
 def test_a_peer_that_is_gone_has_nothing_to_take_back():
     driver = Driver()
     busy = driver.consumer("abc")
@@ -539,6 +558,16 @@ def test_a_busy_producer_is_granted_room_ahead():
     assert peer.page[ROOM] == 1
     driver.receive(peer, b"a\x01")
     assert peer.page[ROOM] == 11
+
+
+def test_a_producer_that_asks_for_room_it_has_is_told_so():
+    driver = Driver(5)
+    peer = driver.connect()
+    driver.receive(peer, wire.encode_need(2, 0))
+    assert kinds(peer) == [Kind.ROOM]
+    driver.receive(peer, wire.encode_need(2, 0))
+    assert kinds(peer) == [Kind.ROOM]
+    assert not driver.hub.room.line
 
 
 def test_room_that_is_not_used_is_taken_back_for_who_waits():

@@ -336,6 +336,7 @@ def run(queue: str, examples: int, steps: int) -> None:
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
+            derandomize=False,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
@@ -344,11 +345,11 @@ def run(queue: str, examples: int, steps: int) -> None:
 
 @pytest.mark.parametrize("queue", QUEUES)
 def test_any_order_of_events(queue: str) -> None:
-    run(queue, 25, 60)
+    run(queue, 120, 60)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("queue", QUEUES)
 def test_any_order_of_events_for_long(queue: str) -> None:
-    run(queue, 2000, 120)
+    run(queue, 1000, 100)

@@ -176,6 +176,19 @@ def test_in_a_crowd_those_say_so_who_wait_still_when_something_has_come():
     assert flush(peer) == []
 
 
+def test_a_getter_for_whom_nothing_is_on_its_way_any_more_asks():
+    # Somebody was robbed of an item, and will take the next one.
+    peer = make_peer()
+    robbed, waiting = waits(peer), waits(peer)
+    receives(peer, 0, "a")
+    assert peer.take() == b"a"
+    flush(peer)
+    receives(peer, 1, "b")
+    assert woken(peer) == [robbed]
+    assert not waiting.woken
+    assert wire.decode_want(flush(peer)[0]) == (3, True, False)
+
+
 def test_one_getter_is_woken_for_each_item():
     peer = make_peer()
     waiters = [waits(peer) for _ in range(3)]

@@ -178,3 +178,29 @@ def test_asking_again_asks_for_nothing_new():
     peer.pass_room_on()
     needs |= {wire.decode_need(data) for data in flush(peer)}
     assert max(needs) == (2, 0)
+
+
+def test_room_that_a_cancelled_putter_leaves_ends_what_was_asked_for_another():
+    peer = make_peer()
+    peer.page[ROOM] = 1
+    first, second = Waiter(), Waiter()
+    peer.wait_to_put(first)
+    assert woken(peer) == [first]
+    peer.wait_to_put(second)
+    assert wire.decode_need(flush(peer)[0]) == (2, 0)
+    peer.stop_putting(first)  # cancelled: its room is there for the second
+    peer.pass_room_on()
+    assert woken(peer) == [second]
+    assert wire.decode_need(flush(peer)[-1]) == (0, 0)
+
+
+def test_room_can_be_asked_for_in_passing():
+    peer = make_peer(sized=True)
+    peer.page[ROOM], peer.page[ROOM_BYTES] = UNLIMITED, 10
+    peer.begin_put(1, 10)
+    peer.ask_room_for(30)
+    assert wire.decode_need(flush(peer)[0]) == (2, 40)
+    peer.wait_to_put(Waiter(size=20))
+    assert wire.decode_need(flush(peer)[0]) == (2, 30)
+    peer.ask_room_for(30)
+    assert flush(peer) == [], "somebody waits, and has asked"

@@ -329,10 +329,11 @@ def test_the_room_of_a_peer_that_is_gone_is_free():
     one, other = make_peer(room), make_peer(room)
     room.ask(one, 5, 0)
     room.grant(0, 0)
-    room.ask(one, 1, 0)
+    room.ask(one, 9, 0)
     room.ask(other, 1, 0)
     age(room)
     room.revoke()
+    assert list(room.line) == [one, other]
     room.forget(one)
     assert room.grant(0, 0) == [other]
     room.check_invariants([other])
@@ -388,7 +389,7 @@ def test_without_a_bound_nobody_stands_in_line():
     # A peer whose lane is full may ask for room that it has.
     room = Room(0, None)
     peer = make_peer(room)
-    room.ask(peer, 1, 9)
+    assert not room.ask(peer, 1, 9), "it is not told what it knows"
     assert not room.line
     assert peer.need is None
 

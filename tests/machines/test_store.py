@@ -295,8 +295,9 @@ def test_every_batch_fits_into_a_frame(runs):
 
 def test_many_small_items_that_grow_fit_into_a_frame():
     # The lengths take room as well, four bytes for each of 2,048 items.
-    store = make(*[bytes(8)] * 2048, *[bytes(29)] * 4096)
-    store.batch(128)
+    store = make(*[bytes(8)] * 2176, *[bytes(29)] * 4096)
+    assert len(store.batch(1 << 30)[2]) == 128
+    assert len(store.batch(1 << 30)[2]) == 2048
     while store.waiting:
         seq, _, payloads = store.batch(1 << 30)
         assert len(encode_items(seq, 0, payloads)) <= MAX_FRAME  # type: ignore[arg-type]
