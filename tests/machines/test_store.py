@@ -235,6 +235,12 @@ def test_the_largest_item_is_alone():
     assert len(store.batch(99)[2]) == 1
 
 
+def test_an_item_longer_than_a_peer_would_make_it_is_alone():
+    store = make(bytes(MAX_FRAME), b"a")
+    assert store.batch(1) == (0, 0, [bytes(MAX_FRAME)])
+    assert store.batch(9) == (1, 0, [b"a"])
+
+
 def test_a_parcel_is_alone():
     first, second = parcel(), parcel()
     store = make(first, b"a", second, b"b")
