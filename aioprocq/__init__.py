@@ -1,6 +1,7 @@
 """Queues between processes for people who write asyncio services."""
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 if sys.platform == "win32":
     raise ImportError(
@@ -18,6 +19,10 @@ from aioprocq.errors import (
     QueueEmpty,
     QueueFull,
     QueueShutDown,
+    RemoteError,
+    WorkerError,
+    WorkersExhausted,
+    WorkerStartError,
 )
 from aioprocq.machines.statistics import QueueStatistics
 from aioprocq.queues.delivery import DeadLetter, Delivery
@@ -25,13 +30,27 @@ from aioprocq.queues.joinable import JoinableQueue
 from aioprocq.queues.queue import Queue
 from aioprocq.queues.sync import SyncQueue
 
+if TYPE_CHECKING:
+    from aioprocq.machines.restart import Backoff, ExitReason
+    from aioprocq.supervisor.current import CurrentWorker, current_worker
+    from aioprocq.supervisor.events import EventStream, HeldItem, WorkerEvent
+    from aioprocq.supervisor.group import WorkerGroup
+    from aioprocq.supervisor.statistics import GroupStatistics, WorkerStatistics
+    from aioprocq.supervisor.supervisor import Supervisor
+
 __version__ = "0.1.0"
 
 __all__ = [
     "AioprocqError",
+    "Backoff",
     "CannotTravel",
+    "CurrentWorker",
     "DeadLetter",
     "Delivery",
+    "EventStream",
+    "ExitReason",
+    "GroupStatistics",
+    "HeldItem",
     "JoinableQueue",
     "LoopMismatch",
     "OwnerLost",
@@ -42,5 +61,44 @@ __all__ = [
     "QueueFull",
     "QueueShutDown",
     "QueueStatistics",
+    "RemoteError",
+    "Supervisor",
     "SyncQueue",
+    "WorkerError",
+    "WorkerEvent",
+    "WorkerGroup",
+    "WorkerStartError",
+    "WorkerStatistics",
+    "WorkersExhausted",
+    "current_worker",
 ]
+
+# Who only uses queues, a worker for instance, does not wait for the rest.
+_LATER = {
+    "Backoff": "machines.restart",
+    "CurrentWorker": "supervisor.current",
+    "EventStream": "supervisor.events",
+    "ExitReason": "machines.restart",
+    "GroupStatistics": "supervisor.statistics",
+    "HeldItem": "supervisor.events",
+    "Supervisor": "supervisor.supervisor",
+    "WorkerEvent": "supervisor.events",
+    "WorkerGroup": "supervisor.group",
+    "WorkerStatistics": "supervisor.statistics",
+    "current_worker": "supervisor.current",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _LATER.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{place}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

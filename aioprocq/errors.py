@@ -22,6 +22,10 @@ __all__ = [
     "QueueEmpty",
     "QueueFull",
     "QueueShutDown",
+    "RemoteError",
+    "WorkerError",
+    "WorkerStartError",
+    "WorkersExhausted",
 ]
 
 if sys.version_info >= (3, 13):
@@ -132,3 +136,60 @@ class ProtocolError(AioprocqError):
         "a message was not of aioprocq's protocol: check that both processes run the "
         "same version of aioprocq, and that nothing else writes to its descriptors"
     )
+
+
+class WorkerError(AioprocqError, RuntimeError):
+    """A supervised worker failed; its `__cause__` is what it raised, if it could."""
+
+    _message = "a worker failed: see the cause, and the traceback in its notes"
+
+
+class WorkerStartError(WorkerError):
+    """No worker of a new group, or of a new generation, came to be ready.
+
+    Its `__cause__` is what the worker raised, with the worker's traceback in a note.
+    Nothing of the group is left running.
+    """
+
+    _message = "the worker did not start: see the cause, and start it again"
+
+
+class WorkersExhausted(WorkerError):
+    """A worker failed more often than its restart limit allows.
+
+    It leaves through the `async with` of the supervisor, as from a task group.
+    """
+
+    _message = (
+        "a worker failed too often: see the cause; raise max_restarts, or use "
+        "on_exhausted='degrade' to keep the others"
+    )
+
+
+class RemoteError(AioprocqError):
+    """What a worker raised, where the exception itself cannot be pickled.
+
+    Attributes:
+        type_name: the qualified name of the exception's class, in the worker.
+        message: what `str` gave for it there.
+        notes: its notes, as they were.
+        traceback: the rendered traceback, as the worker would have printed it.
+    """
+
+    _message = "a worker raised an exception that cannot be sent: see its traceback"
+
+    def __init__(
+        self,
+        type_name: str = "",
+        message: str = "",
+        notes: tuple[str, ...] = (),
+        traceback: str = "",
+    ) -> None:
+        super().__init__(type_name, message, notes, traceback)
+        self.type_name = type_name
+        self.message = message
+        self.notes = notes
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.type_name else self._message

@@ -16,6 +16,7 @@ import time
 from ..errors import LoopMismatch, ProtocolError
 from ..machines.holdings import Holdings
 from ..machines.hub import Hub
+from ..machines.lane import Stray
 from ..machines.record import Loaded, PeerRecord, Waiter
 from ..wire.frames import Kind, decode_parcel
 from ..wire.page import new_page
@@ -62,6 +63,7 @@ class HubLink(Station):
         self._holdings = Holdings()
         self._connections: dict[int, Connection] = {}
         self._by_record: dict[PeerRecord, Connection] = {}
+        self._watched: dict[int, list[Stray]] = {}
         self._paused: list[Connection] = []
         self._readiness = make_readiness()
         self._reception, self._reception_sender = make_lane()
@@ -270,7 +272,9 @@ class HubLink(Station):
         if connection in self._paused:
             self._paused.remove(connection)
         connection.close()
-        self.hub.lost(connection.record)
+        held = self.hub.lost(connection.record)
+        if connection.record.pid in self._watched:
+            self._watched[connection.record.pid] += held
 
     def _carry_out(self) -> None:
         hub = self.hub

@@ -18,7 +18,7 @@ from ..machines.statistics import QueueStatistics
 from ..wire.frames import BATCH_BYTES, Ask
 from ..wire.page import STATE, UNLIMITED, State
 from ..wire.payload import Payload, size_of
-from .hub_link import HubLink
+from .hub_watch import HubWatch
 from .station import Token
 from .waiting import running_loop
 
@@ -28,7 +28,7 @@ __all__ = ["HubStation"]
 _MOST_QUICK = 256
 
 
-class HubStation(HubLink):
+class HubStation(HubWatch):
     """One queue in the process that created it."""
 
     # Putting

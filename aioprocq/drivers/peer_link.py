@@ -58,6 +58,9 @@ GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 class PeerLink(Station):
     """The connection of one process to a queue that another owns."""
 
+    interruptible = False
+    """Whether a signal handler must be able to end a wait; for the whole process."""
+
     def __init__(
         self, settings: Settings, reception: Descriptor, page_file: Descriptor
     ) -> None:
@@ -181,6 +184,23 @@ class PeerLink(Station):
         """
         left = any(self._published()) or self._state() is State.OPEN
         return self.lost_error() if left or self._breach else self.shut_error()
+
+    def end_gets(self) -> None:
+        """Wake whoever waits to get, for the last time.
+
+        A signal handler may call this wherever it interrupts: it takes no lock.
+        """
+        for waiter in list(self.machine.getters) if self.machine is not None else ():
+            waiter.ended = True
+            if isinstance(waiter, FutureWaiter):
+                waiter.loop.call_soon_threadsafe(waiter.wake)
+            else:
+                waiter.wake()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody in this process waits to get; takes no lock."""
+        return self.machine is not None and bool(self.machine.getters)
 
     def _end_waits(self) -> None:
         if self.machine is not None:
@@ -354,7 +374,7 @@ class PeerLink(Station):
     def _prepare(self, waiter: Waiter) -> None:
         if isinstance(waiter, FutureWaiter):
             self._watch(waiter.loop)
-        elif isinstance(waiter, ThreadWaiter) and not _alone():
+        elif isinstance(waiter, ThreadWaiter) and (self.interruptible or not _alone()):
             self._wakeup_for_leader()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -331,6 +331,15 @@ class Station(ABC):
             waiter.wake()
         waiters.clear()
 
+    def end_gets(self) -> None:
+        """Wake whoever waits to get, for the last time; peers can."""
+        raise NotImplementedError
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody in this process waits to get, from another's queue."""
+        return False
+
     def end_waits(self) -> None:
         """Wake everybody of this process who waits here: its handle is closed."""
         with self.lock:

@@ -43,10 +43,12 @@ __all__ = [
     "Wakeup",
     "make_lane",
     "make_lanes",
+    "make_line",
     "map_page",
     "opening",
     "receive_dial",
     "receive_loaded",
+    "scratch_file",
     "send_dial",
     "send_loaded",
     "shared_memory",
@@ -292,3 +294,17 @@ class Wakeup:
 def exhausted(failure: OSError) -> bool:
     """Whether a call failed because there are no descriptors left."""
     return failure.errno in (errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
+
+
+def make_line() -> tuple[socket.socket, socket.socket]:
+    """A two-way line of messages between two processes."""
+    return socket.socketpair(socket.AF_UNIX, _LANE)
+
+
+def scratch_file(name: str) -> int:
+    """A descriptor of a file without a name, which grows with what is written."""
+    if PORTABLE:
+        number, path = tempfile.mkstemp(prefix=f"aioprocq-{name}-")
+        os.unlink(path)
+        return number
+    return os.memfd_create(f"aioprocq-{name}", os.MFD_CLOEXEC)

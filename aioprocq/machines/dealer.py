@@ -34,6 +34,7 @@ from ..wire.frames import (
 )
 from ..wire.page import ALERT, ANNOUNCE_WAITS, EPOCH, HANDED, RECALLED, RETURNS
 from ..wire.payload import Parcel
+from .lane import Stray
 from .record import DeadRecord, Frame, Loaded, PeerRecord, Waiter
 from .store import Store
 
@@ -282,10 +283,10 @@ class Dealer:
         peer.page[RETURNS] += 1
         self._void(peer)
 
-    def lost(self, peer: PeerRecord, reason: str) -> None:
+    def lost(self, peer: PeerRecord, reason: str) -> list[Stray]:
         """A peer is gone: what it had not started on waits again.
 
-        What it had been handed and not settled has failed once.
+        What it had been handed and not settled has failed once, and is returned.
         """
         peer.gone = True
         self.peers.pop(peer, None)
@@ -296,11 +297,13 @@ class Dealer:
                 line.remove(peer)
         self._thaw(peer)
         self._take_from(peer, peer.lane.handed)
-        for stray in list(peer.lane.unsettled()):
+        held = list(peer.lane.unsettled())
+        for stray in held:
             self.store.fail(stray, reason)
         peer.lane.air.clear()
         peer.lane.held.clear()
         peer.outbox.clear()
+        return held
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold."""

@@ -31,7 +31,7 @@ from ..wire.page import (
 from ..wire.payload import Parcel, Payload, size_of
 from .dealer import PATIENCE
 from .hub_state import HubState
-from .lane import Lane
+from .lane import Lane, Stray
 from .record import Frame, PeerRecord, Waiter
 
 __all__ = ["Hub"]
@@ -76,17 +76,18 @@ class Hub(HubState):
         """A PARCEL has come from a peer, with its descriptors."""
         self.put_from(peer, [payload])
 
-    def lost(self, peer: PeerRecord) -> None:
-        """A peer's process is gone, or broke the protocol."""
+    def lost(self, peer: PeerRecord) -> list[Stray]:
+        """A peer's process is gone, or broke the protocol: what it held."""
         if peer.gone:
-            return
+            return []
         self.deaths += 1
-        self.dealer.lost(peer, f"its consumer, process {peer.pid}, is gone")
+        held = self.dealer.lost(peer, f"its consumer, process {peer.pid}, is gone")
         self._end_poll(peer)
         self.room.forget(peer)
         self.reclaims.pop(peer, None)
         for key in [key for key in self.peer_joins if key[0] is peer]:
             del self.peer_joins[key]
+        return held
 
     def sent(self, peer: PeerRecord, *, stalled: bool) -> bool:
         """The driver has emptied an outbox, or the lane is full: is that new?"""

@@ -6,6 +6,7 @@ Invariants:
   known already is the one that is known.
 * After a fork the child's handles have stations of their own, undialled.
 * When the last face of a handle is gone, its station is disposed of.
+* A handle that is retired hands nothing out any more, here; all else goes on.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from ..drivers.hub_station import HubStation
 from ..drivers.peer_station import PeerStation
 from ..drivers.station import Settings, Station
-from ..errors import CannotTravel, QueueClosed
-from ..wire.payload import Descriptor, carry, receive_carried
+from ..errors import CannotTravel, QueueClosed, QueueShutDown
+from ..wire.payload import Descriptor, Payload, carry, receive_carried
 
-__all__ = ["Handle", "arrive"]
+__all__ = [
+    "Handle",
+    "arrive",
+    "count_takes",
+    "owned_among",
+    "retire_all",
+    "someone_waits",
+]
 
 
 class Handle:
@@ -34,6 +43,8 @@ class Handle:
         self.station = station
         self._finalizer = weakref.finalize(self, _dispose, station)
         _handles[self.settings.uid] = self
+        if _counting is not None:
+            self.count(_counting)
 
     @classmethod
     def create(cls, settings: Settings) -> Handle:
@@ -55,7 +66,7 @@ class Handle:
         if isinstance(self.station, _Closed):
             return
         station = self.station
-        if isinstance(station, _Deferred):
+        while isinstance(station, _Deferred | _Retired | _Counting):
             station = station.behind
         self.station = _Closed(station, owner=self.owner)  # type: ignore[assignment]
         station.end_waits()
@@ -65,6 +76,28 @@ class Handle:
     def defer(self, failure: Exception) -> None:
         """Have the next get raise what one item of several raised."""
         self.station = _Deferred(self, self.station, failure)  # type: ignore[assignment]
+
+    @property
+    def retired(self) -> bool:
+        """Whether nothing is handed out here any more."""
+        return isinstance(self.station, _Retired)
+
+    def retire(self) -> None:
+        """Hand nothing out any more in this process, which is about to end.
+
+        Whoever waits to get wakes up and raises QueueShutDown. A signal handler
+        may call this wherever it interrupts.
+        """
+        if self.owner or isinstance(self.station, _Closed | _Retired):
+            return
+        end_gets = self.station.end_gets
+        self.station = _Retired(self.station)  # type: ignore[assignment]
+        end_gets()
+
+    def count(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called for every item that is handed out here."""
+        if not self.owner:
+            self.station = _Counting(self.station, tell)  # type: ignore[assignment]
 
     def dispose(self) -> None:
         """Close, and in the owner's process end the queue for everybody."""
@@ -142,6 +175,56 @@ class _Deferred:
         return self.behind.inherit()
 
 
+class _Counting:
+    """A station that tells of each item that it hands out."""
+
+    def __init__(self, station: Station, tell: Callable[[], None]) -> None:
+        self.behind = station
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.behind, name)
+
+    def take(self, holder: Hashable) -> Payload | None:
+        payload = self.behind.take(holder)
+        if payload is not None:
+            self._tell()
+        return payload
+
+    def take_delivery(self, holder: Hashable = None) -> Any:
+        got = self.behind.take_delivery(holder)
+        if got is not None:
+            self._tell()
+        return got
+
+    def inherit(self) -> Station:
+        return self.behind.inherit()
+
+
+class _Retired:
+    """The station of a handle in a process that is to take no more items."""
+
+    _ended = frozenset({"begin_get", "fetch", "refresh", "take", "take_delivery"})
+
+    def __init__(self, station: Station) -> None:
+        self.behind = station
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._ended:
+            raise self.shut_error()
+        return getattr(self.behind, name)
+
+    def shut_error(self) -> QueueShutDown:
+        """The error for a get: the queue goes on, without this process."""
+        return QueueShutDown(
+            f"this worker is draining and gets nothing more from queue "
+            f"{self.behind.settings.name!r}; leave the loop that gets"
+        )
+
+    def inherit(self) -> Station:
+        return self.behind.inherit()
+
+
 class _Closed:
     """The station of a handle that was closed."""
 
@@ -181,6 +264,42 @@ class _Closed:
 
     def inherit(self) -> _Closed:
         return _Closed(self._station.inherit(), owner=False)
+
+
+_counting: Callable[[], None] | None = None
+
+
+def count_takes(tell: Callable[[], None]) -> None:
+    """Have ``tell`` called for every item of any queue handed out in this process."""
+    global _counting
+    _counting = tell
+    for handle in list(_handles.values()):
+        handle.count(tell)
+
+
+def retire_all() -> None:
+    """Hand out nothing more in this process; see ``Handle.retire``."""
+    for handle in list(_handles.values()):
+        handle.retire()
+
+
+def someone_waits() -> bool:
+    """Whether anybody in this process waits to get; callable like ``retire_all``."""
+    return any(
+        handle.station.waiting
+        for handle in list(_handles.values())
+        if not (handle.owner or handle.closed)
+    )
+
+
+def owned_among(numbers: Iterable[int]) -> list[Handle]:
+    """The queues of this process whose descriptors these are."""
+    wanted = set(numbers)
+    return [
+        handle
+        for handle in list(_handles.values())
+        if handle.owner and wanted.intersection(handle.station.handle())
+    ]
 
 
 def _after_fork() -> None:

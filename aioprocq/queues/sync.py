@@ -166,6 +166,8 @@ class SyncQueue(Generic[T]):
             waiter = station.new_waiter(linger=linger)
             station.begin_get(waiter)
             try:
+                if self._handle.retired:  # by a signal, between the two
+                    raise self._handle.station.shut_error()
                 woken = station.block(waiter, until)
                 if self._handle.closed:
                     raise self._handle.station.shut_error()

@@ -1,0 +1,1 @@
+"""Supervised worker processes: the app's side, and the worker's."""

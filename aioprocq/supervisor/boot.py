@@ -1,0 +1,223 @@
+"""A worker process, from exec to its end.
+
+Invariants:
+
+* Before anything of the app is imported, the lifeline holds, SIGINT is ignored and
+  log records go to the app.
+* SIGTERM means drain: queues hand nothing out any more, and the target is expected
+  to return. Only a second word from the app, ``at_once``, interrupts it.
+* The process tells how it ended before it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import inspect
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ..drivers.lifeline import hold
+from ..drivers.peer_link import PeerLink
+from ..errors import OwnerLost, QueueShutDown
+from ..queues.handle import count_takes, retire_all, someone_waits
+from .control import Control
+from .current import CurrentWorker, set_current_worker
+from .logs import ship_logs
+from .main_module import install_main
+from .messages import Drain, Failed, Finished, Pong, Ready, Recycle, Setup
+from .remote import Failure
+
+__all__ = ["main"]
+
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Leave(SystemExit):
+    """Raised in a target that is to be left at once."""
+
+
+class Signals:
+    """What the app says to a running worker."""
+
+    def __init__(self, control: Control, worker: CurrentWorker) -> None:
+        self._control = control
+        self._worker = worker
+        self.leave: Callable[[], object] = _leave
+
+    def install(self) -> None:
+        """Let a plain function be interrupted."""
+        PeerLink.interruptible = True
+        signal.signal(signal.SIGTERM, self.terminate)
+        signal.signal(signal.SIGURG, self.ping)
+
+    def install_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a coroutine be told, between two steps of its loop."""
+        task = asyncio.current_task(loop)
+        assert task is not None
+        self.leave = task.cancel
+        loop.add_signal_handler(signal.SIGTERM, self.terminate)
+        loop.add_signal_handler(signal.SIGURG, self.ping)
+
+    def terminate(self, *_: object) -> None:
+        """SIGTERM: drain, or leave at once."""
+        at_once = False
+        try:
+            while True:
+                message = self._control.receive()
+                at_once |= isinstance(message, Drain) and message.at_once
+        except (BlockingIOError, EOFError):
+            pass
+        self.drain()
+        if at_once:
+            self.leave()
+
+    def drain(self) -> None:
+        """Hand out nothing more."""
+        self._worker.stopping.set()
+        retire_all()
+
+    def ping(self, *_: object) -> None:
+        """SIGURG: say that we live, and whether we wait for something to do."""
+        try:
+            self._control.send(Pong(someone_waits()))
+        except OSError:
+            pass  # the app is gone, and the lifeline will end this
+
+
+class Limits:
+    """When this worker is to be replaced, by its own account."""
+
+    def __init__(self, setup: Setup, control: Control, signals: Signals) -> None:
+        self._items = setup.max_items
+        self._resident = setup.max_rss
+        self._control = control
+        self._signals = signals
+        self._count = 0
+        if self._items is not None or self._resident is not None:
+            count_takes(self._count_one)
+
+    def _count_one(self) -> None:
+        self._count += 1
+        if self._count == self._items:
+            self._recycle("items")
+        elif self._resident is not None and resident_bytes() > self._resident:
+            self._resident = None
+            self._recycle("memory")
+
+    def _recycle(self, limit: str) -> None:
+        self._signals.drain()
+        try:
+            self._control.send(Recycle(limit))
+        except OSError:
+            pass
+
+
+def resident_bytes() -> int:
+    """Bytes of memory that this process has resident; 0 where nothing tells."""
+    try:
+        with open("/proc/self/statm", "rb") as figures:
+            return int(figures.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def main(control: int, lifeline: int, stacks: int, parent: int) -> None:
+    """Run one worker; the numbers are those of descriptors that it was given."""
+    hold(lifeline, parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (control, stacks):
+        os.set_inheritable(number, False)
+    faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)
+    line = Control(socket.socket(fileno=control))
+    setup = line.receive(wait=True)
+    assert isinstance(setup, Setup)
+    try:
+        _run(setup, line)
+    except (SystemExit, asyncio.CancelledError) as failure:
+        _exit(line, failure)
+    except BaseException as failure:
+        _fail(line, failure, 1)
+    try:
+        line.send(Finished())
+    except OSError:
+        pass  # the app is gone
+
+
+def _run(setup: Setup, line: Control) -> None:
+    worker = CurrentWorker(setup.name, setup.group, setup.attempt)
+    set_current_worker(worker)
+    ship_logs(line, setup.name, setup.levels)
+    if setup.line_buffered:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.path[:] = setup.path
+    sys.argv[:] = setup.argv
+    install_main(setup.main)
+    signals = Signals(line, worker)
+    signals.install()
+    Limits(setup, line, signals)
+    task: Any = line.receive(wait=True)
+    target, args, kwargs = task
+    line.send(Ready())
+    try:
+        _call(target, args, kwargs, setup.loop, signals)
+    except QueueShutDown:
+        if not worker.stopping:
+            raise
+    except OwnerLost:
+        if not worker.stopping:
+            raise
+
+
+def _call(
+    target: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    loop: str | None,
+    signals: Signals,
+) -> None:
+    outcome = target(*args, **kwargs)
+    if not inspect.isawaitable(outcome):
+        return
+
+    async def run() -> None:
+        signals.install_on(asyncio.get_running_loop())
+        await outcome
+
+    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+        runner.run(run())
+
+
+def _loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if loop != "uvloop":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _exit(line: Control, failure: BaseException) -> None:
+    code = getattr(failure, "code", TERMINATED)
+    if code in (None, 0):
+        return
+    if isinstance(failure, (Leave, asyncio.CancelledError)):
+        os.environ.pop("PYTHONINSPECT", None)
+        sys.exit(TERMINATED)
+    _fail(line, failure, code if isinstance(code, int) else 1)
+
+
+def _fail(line: Control, failure: BaseException, code: int) -> NoReturn:
+    try:
+        line.send(Failed(Failure.capture(failure)))
+    except OSError:
+        pass  # the app is gone
+    sys.exit(code)
+
+
+def _leave() -> None:
+    raise Leave(TERMINATED)

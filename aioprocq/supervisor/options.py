@@ -1,0 +1,164 @@
+"""What a group of workers is started with, checked at the call."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import AioprocqError
+from ..machines.restart import Backoff, RestartPolicy, Rules
+from .child import Output
+from .main_module import has_main
+
+__all__ = ["Options", "check_options", "check_target", "environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``Supervisor.start``, checked."""
+
+    rules: Rules
+    degrade: bool
+    start_timeout: float
+    drain_timeout: float
+    stop_timeout: float
+    max_items: int | None
+    max_age: float | None
+    max_rss: int | None
+    heartbeat: float | None
+    job_timeout: float | None
+    loop: str | None
+    env: Mapping[str, str] | None
+    output: Output | None
+
+    @property
+    def interval(self) -> float | None:
+        """How often somebody has to look at the workers; None: never."""
+        times = []
+        if self.heartbeat is not None:
+            times.append(self.heartbeat)
+        if self.job_timeout is not None:
+            times.append(self.job_timeout / 4)
+        if self.max_rss is not None:
+            times.append(1.0)
+        return min(times, default=None)
+
+
+def check_options(
+    *,
+    restart: str,
+    max_restarts: int,
+    within: float,
+    backoff: Backoff | None,
+    on_exhausted: str,
+    loop: str | None,
+    env: Mapping[str, str | None] | None,
+    output: Output | None,
+    max_items: int | None,
+    max_rss: int | None,
+    **times: float | None,
+) -> Options:
+    """The options; TypeError or ValueError says which is wrong, and what to give."""
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise TypeError(f"backoff must be a Backoff, not {type(backoff).__name__}")
+    if output is not None and not callable(output):
+        raise TypeError(
+            "output must be callable with a worker's name, a stream's and a line"
+        )
+    rules = Rules(
+        restart=RestartPolicy(_one_of(restart, "restart", _POLICIES)),
+        max_restarts=check_number(max_restarts, "max_restarts", 0),
+        within=_seconds(within, "within"),
+        backoff=backoff or Backoff(),
+    )
+    if loop is not None:
+        _one_of(loop, "loop", ("asyncio", "uvloop"))
+    checked = {
+        name: None if value is None and name in _OPTIONAL else _seconds(value, name)
+        for name, value in times.items()
+    }
+    return Options(
+        rules=rules,
+        degrade=_one_of(on_exhausted, "on_exhausted", ("raise", "degrade"))
+        == "degrade",
+        max_items=_limit(max_items, "max_items"),
+        max_rss=_limit(max_rss, "max_rss"),
+        loop=loop,
+        env=environment(env),
+        output=output,
+        **checked,  # type: ignore[arg-type]
+    )
+
+
+_POLICIES = ("always", "on-failure", "never")
+_OPTIONAL = frozenset({"max_age", "heartbeat", "job_timeout"})
+
+
+def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        choice = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name} must be one of {choice}, not {value!r}")
+    return value
+
+
+def _seconds(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
+    if not value >= 0 or math.isinf(value):
+        raise ValueError(f"{name} must be zero or more seconds, not {value!r}")
+    return float(value)
+
+
+def _limit(value: int | None, name: str) -> int | None:
+    return None if value is None else check_number(value, name, 1)
+
+
+def check_number(value: int, name: str, least: int) -> int:
+    """A whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be {least} or more, not {value}")
+    return value
+
+
+def environment(env: Mapping[str, str | None] | None) -> Mapping[str, str] | None:
+    """The environment with these changes; None takes a variable away."""
+    if env is None:
+        return None
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env must be a mapping, not {type(env).__name__}")
+    changed: dict[str, str | None] = {**os.environ, **env}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def check_target(target: Callable[..., Any]) -> str:
+    """The target's name; an error if no worker could ever find it."""
+    if not callable(target):
+        raise TypeError(
+            f"target must be a function, plain or async, not {type(target).__name__}"
+        )
+    function = target
+    while hasattr(function, "func"):  # a partial
+        function = function.func
+    function = getattr(function, "__func__", function)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    module = getattr(function, "__module__", None)
+    if "<lambda>" in name or "<locals>" in name:
+        raise TypeError(
+            f"{name} cannot be found by a worker, which imports its target by name; "
+            "define it at the top of a module"
+        )
+    if module == "__main__" and not has_main():
+        raise NotInAFile(
+            f"{name} was defined interactively, and a worker has no file to import "
+            "it from; put it into a module and import it from there"
+        )
+    return str(getattr(function, "__name__", name))
+
+
+class NotInAFile(AioprocqError, TypeError):
+    """The target lives in a session and not in a file."""

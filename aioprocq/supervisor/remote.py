@@ -1,0 +1,88 @@
+"""Exceptions on their way from a worker to the app.
+
+Invariants:
+
+* What arrives is the exception itself only if it survived a round trip through
+  pickle in the worker; otherwise it is a RemoteError. Nothing that a worker raises
+  can fail in the app.
+* Either way the worker's traceback comes along, rendered.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from dataclasses import dataclass
+
+from ..errors import RemoteError
+
+__all__ = ["Failure"]
+
+_MOST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception, taken apart in the worker that raised it."""
+
+    type_name: str
+    message: str
+    notes: tuple[str, ...]
+    rendered: str
+    pickled: bytes | None
+
+    @classmethod
+    def capture(cls, failure: BaseException) -> Failure:
+        """Take an exception apart, in the process that raised it."""
+        kind = type(failure)
+        name = kind.__qualname__
+        if kind.__module__ not in ("builtins", "__main__"):
+            name = f"{kind.__module__}.{name}"
+        return cls(
+            name,
+            _text(failure),
+            tuple(str(note) for note in getattr(failure, "__notes__", ())),
+            _render(failure),
+            _survives(failure),
+        )
+
+    def rebuild(self, worker: str) -> BaseException:
+        """The exception in the app, with the traceback from ``worker`` in a note."""
+        failure = self._unpickled() or RemoteError(
+            self.type_name, self.message, self.notes, self.rendered
+        )
+        failure.add_note(f"aioprocq: in worker {worker}:\n{self.rendered.rstrip()}")
+        return failure
+
+    def _unpickled(self) -> BaseException | None:
+        if self.pickled is None:
+            return None
+        try:
+            failure = pickle.loads(self.pickled)
+        except Exception:  # its class may exist in the worker alone
+            return None
+        return failure if isinstance(failure, BaseException) else None
+
+
+def _text(failure: BaseException) -> str:
+    try:
+        return str(failure)
+    except Exception:
+        return "<its str() fails>"
+
+
+def _render(failure: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(failure))[-_MOST:]
+    except Exception:
+        return f"{type(failure).__qualname__}: <it cannot be rendered>"
+
+
+def _survives(failure: BaseException) -> bytes | None:
+    try:
+        data = pickle.dumps(failure, 5)
+        again = pickle.loads(data)
+    except Exception:
+        return None
+    same = type(again) is type(failure) and _text(again) == _text(failure)
+    return data if same and len(data) <= _MOST else None
