@@ -10,7 +10,7 @@ says what to do next. All of them survive pickling, with their notes.
 import asyncio
 import queue
 import sys
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "AioprocqError",
@@ -178,18 +178,19 @@ class RemoteError(AioprocqError):
 
     _message = "a worker raised an exception that cannot be sent: see its traceback"
 
-    def __init__(
-        self,
-        type_name: str = "",
-        message: str = "",
-        notes: tuple[str, ...] = (),
-        traceback: str = "",
-    ) -> None:
-        super().__init__(type_name, message, notes, traceback)
-        self.type_name = type_name
-        self.message = message
-        self.notes = notes
-        self.traceback = traceback
+    type_name: str = ""
+    message: str = ""
+    notes: tuple[str, ...] = ()
+    traceback: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.type_name}: {self.message}" if self.type_name else self._message
+    @classmethod
+    def describe(
+        cls, type_name: str, message: str, notes: tuple[str, ...], traceback: str
+    ) -> Self:
+        """The description of an exception that stayed where it was raised."""
+        error = cls(f"{type_name}: {message}" if message else type_name)
+        error.type_name = type_name
+        error.message = message
+        error.notes = notes
+        error.traceback = traceback
+        return error

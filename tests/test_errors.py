@@ -22,6 +22,10 @@ BASES: dict[type[errors.AioprocqError], list[type[Exception]]] = {
     errors.LoopMismatch: [RuntimeError],
     errors.CannotTravel: [RuntimeError],
     errors.ProtocolError: [],
+    errors.WorkerError: [RuntimeError],
+    errors.WorkerStartError: [errors.WorkerError],
+    errors.WorkersExhausted: [errors.WorkerError],
+    errors.RemoteError: [],
 }
 
 every_error = pytest.mark.parametrize(
@@ -81,6 +85,14 @@ def test_survives_pickling_with_its_notes(error, protocol, args):
     assert received.args == args
     assert str(received) == str(sent)
     assert received.__notes__ == ["in queue 'jobs'"]
+
+
+def test_a_remote_error_keeps_what_it_describes_when_it_travels():
+    error = errors.RemoteError.describe("m.E", "why", ("a note",), "Traceback ...")
+    received = pickle.loads(pickle.dumps(error))
+    assert str(received) == "m.E: why"
+    assert (received.type_name, received.message) == ("m.E", "why")
+    assert (received.notes, received.traceback) == (("a note",), "Traceback ...")
 
 
 def test_importing_on_windows_says_that_it_is_not_supported():

@@ -9,17 +9,14 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from random import Random
 
 import aioprocq
-from aioprocq.cli.counting_worker import Counted, Message, Ready, count_sources
-from aioprocq.cli.crew import Crew, CrewError
-from aioprocq.cli.kills import kill_points
+from aioprocq.cli.counting_worker import Counted, count_sources
+from aioprocq.cli.kills import Killer, kill_points
 from aioprocq.cli.lag import LagMonitor
 from aioprocq.cli.progress import Progress
 from aioprocq.cli.source_count import FileCount
@@ -30,6 +27,8 @@ JOBS_AHEAD = 16  # for each worker: what it has to do while the app does other t
 RESULTS_AT_ONCE = 256
 KILL_DELAY = 0.02  # seconds; longer than most files take, so that kills hit anywhere
 SPARE_DELIVERIES = 3
+SPARE_RESTARTS = 10
+AN_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,7 @@ class CountingApp:
             name="jobs",
             max_deliveries=plan.max_deliveries,
         )
-        self._results = aioprocq.Queue[Message](name="results")
-        # A file that kills its worker does so until its job is a dead letter.
-        self._crew = Crew(self._new_worker, patience=plan.max_deliveries)
+        self._results = aioprocq.Queue[Counted](name="results")
         self._counts: dict[str, FileCount] = {}
         self._missing = set(plan.files)
         self._all_in = asyncio.Event()
@@ -85,46 +82,66 @@ class CountingApp:
     async def run(cls, plan: Plan, progress: Progress) -> Outcome:
         """Count all files of the plan.
 
-        Cancellation: the workers are killed and reaped; nothing is left behind.
+        Cancellation: the workers are stopped and reaped; nothing is left behind.
 
         Raises:
-            CrewError: workers kept dying before they had done anything.
-            OSError: no worker could be started.
+            WorkerError: workers kept dying, or could not be started.
         """
         app = cls(plan, progress)
-        started = time.monotonic()
+        failure: aioprocq.WorkerError | None = None
         try:
-            app._crew.start(plan.workers)
-            with LagMonitor() as lag:
-                await app._work_unless_failed()
-            return await app._finish(started, lag.worst)
+            return await app._run()
+        except* aioprocq.WorkersExhausted as failures:
+            failure = _first(failures)
         finally:
-            await app._crew.stop()
             app._jobs.close()
             app._results.close()
+        raise failure
 
-    async def _work_unless_failed(self) -> None:
-        failure: Exception | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                collecting = group.create_task(self._collect())
-                watching = group.create_task(self._crew.failed())
-                await self._feed()
-                await self._wait_for_all()
-                collecting.cancel()
-                watching.cancel()
-        except* CrewError as failures:
-            failure = failures.exceptions[0]
-        if failure is not None:
-            raise failure
+    async def _run(self) -> Outcome:
+        started = time.monotonic()
+        async with aioprocq.Supervisor() as supervisor:
+            killer = Killer(supervisor.events(), self._chance)
+            workers = await self._start_workers(supervisor)
+            with LagMonitor() as lag:
+                await self._work(workers, killer)
+            seconds = time.monotonic() - started
+            self._jobs.shutdown()
+            await workers.wait()
+        await killer.count_exits()
+        return await self._outcome(killer, seconds, lag.worst)
 
-    async def _feed(self) -> None:
+    async def _start_workers(
+        self, supervisor: aioprocq.Supervisor
+    ) -> aioprocq.WorkerGroup:
+        # A file that kills its worker does so until its job is a dead letter.
+        return await supervisor.start(
+            count_sources,
+            self._jobs,
+            self._results,
+            self._plan.folder,
+            count=self._plan.workers,
+            max_restarts=2 * self._plan.kills + SPARE_RESTARTS,
+            within=AN_HOUR,
+            backoff=aioprocq.Backoff(initial=0),
+        )
+
+    async def _work(self, workers: aioprocq.WorkerGroup, killer: Killer) -> None:
+        async with asyncio.TaskGroup() as group:
+            collecting = group.create_task(self._collect(killer))
+            counting = group.create_task(killer.count_exits())
+            await self._feed(workers, killer)
+            await self._wait_for_all()
+            collecting.cancel()
+            counting.cancel()
+
+    async def _feed(self, workers: aioprocq.WorkerGroup, killer: Killer) -> None:
         """Put every job; between two of them, now and then, kill a worker."""
         points = kill_points(len(self._plan.files), self._plan.kills, self._chance)
         for number, path in enumerate(self._plan.files):
             while points and points[0] == number:
                 points.pop(0)
-                await self._crew.kill_one(self._chance, KILL_DELAY)
+                await killer.kill_one(workers, KILL_DELAY)
             await self._jobs.put(path)
 
     async def _wait_for_all(self) -> None:
@@ -134,34 +151,23 @@ class CountingApp:
         # A job is settled after its result was put, so the last are on their way.
         await self._all_in.wait()
 
-    async def _collect(self) -> None:
+    async def _collect(self, killer: Killer) -> None:
         while True:
             for message in await self._results.get_many(RESULTS_AT_ONCE):
-                self._take(message)
-            self._progress.update(len(self._counts), self._remark())
+                self._counts[message.count.path] = message.count
+                self._missing.discard(message.count.path)
+            killed = len(killer.victims)
+            remark = f"workers killed: {killed}" if killed else ""
+            self._progress.update(len(self._counts), remark)
             self._note_missing()
 
-    def _take(self, message: Message) -> None:
-        match message:
-            case Ready(pid):
-                self._crew.ready(pid)
-            case Counted(count=count):
-                self._crew.progress()
-                self._counts[count.path] = count
-                self._missing.discard(count.path)
-
-    async def _finish(self, started: float, lag: float) -> Outcome:
-        """Let the workers end by themselves, and put the figures together."""
-        seconds = time.monotonic() - started
-        self._crew.release()
-        self._jobs.shutdown()
-        await self._crew.wait_empty()
+    async def _outcome(self, killer: Killer, seconds: float, lag: float) -> Outcome:
         return Outcome(
             counts=self._counts,
             given_up=tuple(sorted(await self._given_up())),
             workers=self._plan.workers,
-            killed=self._crew.killed,
-            crashed=self._crew.crashed,
+            killed=killer.killed,
+            crashed=killer.crashed,
             redelivered=self._jobs.statistics().redelivered or 0,
             seconds=seconds,
             max_loop_lag=lag,
@@ -174,13 +180,10 @@ class CountingApp:
         if not self._missing:
             self._all_in.set()
 
-    def _remark(self) -> str:
-        return f"workers killed: {self._crew.killed}" if self._crew.killed else ""
 
-    def _new_worker(self) -> BaseProcess:
-        # Spawned: a fork would take the running loop along.
-        return multiprocessing.get_context("spawn").Process(
-            target=count_sources,
-            args=(self._jobs, self._results, self._plan.folder),
-            daemon=True,
-        )
+def _first(failures: BaseExceptionGroup[aioprocq.WorkerError]) -> aioprocq.WorkerError:
+    failure: BaseException = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    assert isinstance(failure, aioprocq.WorkerError)
+    return failure

@@ -9,14 +9,7 @@ import aioprocq
 from aioprocq.cli.source_count import FileCount
 from aioprocq.cli.source_files import count_file
 
-__all__ = ["Counted", "Message", "Ready", "count_sources"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A worker is up."""
-
-    pid: int
+__all__ = ["Counted", "count_sources"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +21,8 @@ class Counted:
     count: FileCount
 
 
-Message = Ready | Counted
-
-
 def count_sources(
-    jobs: aioprocq.JoinableQueue[str], results: aioprocq.Queue[Message], folder: str
+    jobs: aioprocq.JoinableQueue[str], results: aioprocq.Queue[Counted], folder: str
 ) -> None:
     """Count the files that `jobs` names until it is shut down.
 
@@ -41,7 +31,6 @@ def count_sources(
     """
     pid = os.getpid()
     try:
-        results.sync.put(Ready(pid))
         for delivery in jobs.sync.deliveries():
             with delivery as path:
                 count = count_file(folder, path)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aioprocq.cli.counting_app import CountingApp, Outcome, Plan
-from aioprocq.cli.crew import CrewError
 from aioprocq.cli.demo_report import as_json, as_text
 from aioprocq.cli.progress import new_progress
 from aioprocq.cli.source_files import count_file, find_sources, standard_library
 from aioprocq.cli.totals import describe_difference
+from aioprocq.errors import WorkerError
 
 __all__ = ["Options", "run"]
 
@@ -42,7 +43,7 @@ def run(options: Options) -> int:
     plan = Plan(str(folder), files, options.workers, options.kills, options.seed)
     try:
         outcome = _count(plan)
-    except (CrewError, OSError) as error:
+    except (WorkerError, OSError) as error:
         return _complain(str(error), FAILURE)
     difference = _check(plan, outcome) if options.check else None
     show = as_json if options.as_json else as_text
@@ -56,9 +57,14 @@ def _where(folder: Path | None) -> tuple[Path, Collection[str]]:
 
 def _count(plan: Plan) -> Outcome:
     progress = new_progress(len(plan.files), "files", sys.stderr)
+    # Deaths are what this is about; the report counts them.
+    logger = logging.getLogger("aioprocq")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         return asyncio.run(CountingApp.run(plan, progress))
     finally:
+        logger.setLevel(level)
         progress.close()
 
 

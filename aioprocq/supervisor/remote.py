@@ -48,7 +48,7 @@ class Failure:
 
     def rebuild(self, worker: str) -> BaseException:
         """The exception in the app, with the traceback from ``worker`` in a note."""
-        failure = self._unpickled() or RemoteError(
+        failure = self._unpickled() or RemoteError.describe(
             self.type_name, self.message, self.notes, self.rendered
         )
         failure.add_note(f"aioprocq: in worker {worker}:\n{self.rendered.rstrip()}")

@@ -304,7 +304,10 @@ class Worker:
         reason = self.slot.reason
         if reason is None or reason in _QUIET:
             return
-        logger.warning("worker %s: %s, %s", self.name, reason.value, status)
+        how = status if reason is ExitReason.SIGNAL else f"{reason.value}, {status}"
+        if self.failure is not None:
+            how += f": {type(self.failure).__name__}: {self.failure}"
+        logger.warning("worker %s ended: %s", self.name, how)
 
     def _back_off(self) -> None:
         delay = max(0.0, (self.slot.due or 0.0) - time.monotonic())

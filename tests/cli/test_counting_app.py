@@ -5,10 +5,10 @@ import pytest
 
 from aioprocq.cli import counting_app
 from aioprocq.cli.counting_app import CountingApp, Plan
-from aioprocq.cli.counting_worker import Counted, Ready
-from aioprocq.cli.crew import CrewError
+from aioprocq.cli.counting_worker import Counted
 from aioprocq.cli.progress import SilentProgress
 from aioprocq.cli.source_count import FileCount
+from aioprocq.errors import WorkersExhausted
 
 POISON = "poison.py"
 
@@ -26,7 +26,6 @@ def plan_for(folder, workers=2, **more) -> Plan:
 
 def die_of_poison(jobs, results, folder):
     """A worker that a certain file kills."""
-    results.sync.put(Ready(os.getpid()))
     for delivery in jobs.sync.deliveries():
         with delivery as path:
             if path == POISON:
@@ -84,7 +83,7 @@ async def test_a_file_that_kills_its_workers_is_given_up_on(folder):
 
 async def test_workers_that_all_die_at_once_are_an_error(folder, monkeypatch):
     monkeypatch.setattr(counting_app, "count_sources", die_at_once)
-    with pytest.raises(CrewError, match="exit code 9"):
+    with pytest.raises(WorkersExhausted, match="exit code 9"):
         await CountingApp.run(plan_for(folder), SilentProgress())
 
 

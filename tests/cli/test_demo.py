@@ -137,10 +137,10 @@ def test_workers_that_cannot_start_fail_it(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.py").touch()
     monkeypatch.setattr(counting_app, "count_sources", die_at_once)
     assert demo.run(demo.Options(folder=tmp_path)) == 1
-    assert "workers in a row have died" in capsys.readouterr().err
+    assert "failed more than" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("after", [1, 3], ids=["starting", "working"])
+@pytest.mark.parametrize("after", [1, 2], ids=["starting", "working"])
 def test_control_c_ends_app_and_workers(folder, tmp_path, after):
     for number in range(500):
         (tmp_path / f"{number}.py").symlink_to(folder / "big.py")
