@@ -71,7 +71,7 @@ class OutputReader:
 
     def close(self) -> None:
         """Close all of it, and deliver nothing more. May be called twice."""
-        if self._near >= 0 and not self._loop.is_closed():
+        if self._near >= 0:
             self._loop.remove_reader(self._near)
         self.abandon()
 

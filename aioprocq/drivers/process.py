@@ -201,7 +201,7 @@ class Process:
         self._loop = self._callback = self._handle = None
         if handle is not None:
             handle.cancel()
-        elif loop is not None and not loop.is_closed():
+        elif loop is not None:
             loop.remove_reader(self.fileno())
 
     def __repr__(self) -> str:

@@ -24,7 +24,6 @@ import mmap
 import os
 import socket
 import struct
-import tempfile
 import threading
 from typing import Any, NamedTuple, cast
 
@@ -230,8 +229,7 @@ _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 def shared_memory(name: str, size: int) -> int:
     """A descriptor of shared memory that has no name and can be mapped."""
     if PORTABLE:
-        number, path = tempfile.mkstemp(prefix=f"aioprocq-{name}-")
-        os.unlink(path)
+        number = _unlinked_file(name)
         os.truncate(number, size)
         return number
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
@@ -304,7 +302,13 @@ def make_line() -> tuple[socket.socket, socket.socket]:
 def scratch_file(name: str) -> int:
     """A descriptor of a file without a name, which grows with what is written."""
     if PORTABLE:
-        number, path = tempfile.mkstemp(prefix=f"aioprocq-{name}-")
-        os.unlink(path)
-        return number
+        return _unlinked_file(name)
     return os.memfd_create(f"aioprocq-{name}", os.MFD_CLOEXEC)
+
+
+def _unlinked_file(name: str) -> int:
+    import tempfile  # not needed on Linux, and slow to import
+
+    number, path = tempfile.mkstemp(prefix=f"aioprocq-{name}-")
+    os.unlink(path)
+    return number

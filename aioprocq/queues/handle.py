@@ -17,7 +17,6 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from ..drivers.hub_station import HubStation
 from ..drivers.peer_station import PeerStation
 from ..drivers.station import Settings, Station
 from ..errors import CannotTravel, QueueClosed, QueueShutDown
@@ -49,6 +48,9 @@ class Handle:
     @classmethod
     def create(cls, settings: Settings) -> Handle:
         """Make a queue that this process owns."""
+        # Most workers own none, and need not wait for the import.
+        from ..drivers.hub_station import HubStation
+
         return cls(HubStation(settings))
 
     @property

@@ -130,6 +130,9 @@ def main(control: int, lifeline: int, stacks: int, parent: int) -> None:
     """Run one worker; the numbers are those of descriptors that it was given."""
     hold(lifeline, parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What the app ignores or blocks is inherited through exec.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (control, stacks):
         os.set_inheritable(number, False)
     faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)

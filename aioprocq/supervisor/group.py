@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..errors import WorkerError, WorkersExhausted, WorkerStartError
@@ -102,7 +102,7 @@ class WorkerGroup:
         for worker in extra:
             worker.drain(ExitReason.SCALED_DOWN)
         new = [n for n in range(count) if n not in self._places]
-        workers = [self._add(number) for number in new]
+        workers = await self._add_all(new)
         await self._until(lambda: all(w.over for w in extra) and _settled(workers))
         await self._check_started(workers)
 
@@ -175,7 +175,7 @@ class WorkerGroup:
     async def begin(self, count: int) -> None:
         """Start the first generation; return when it is ready."""
         try:
-            workers = [self._add(number) for number in range(count)]
+            workers = await self._add_all(range(count))
             self._look_later()
             await self._until(lambda: self._start_failure or _settled(workers))
         except BaseException:
@@ -207,6 +207,13 @@ class WorkerGroup:
                 self._parent.forget(self)
             else:
                 gone.add_done_callback(lambda _: self._parent.forget(self))
+
+    async def _add_all(self, numbers: Iterable[int]) -> list[Worker]:
+        workers = []
+        for number in numbers:
+            workers.append(self._add(number))
+            await asyncio.sleep(0)  # others have their turn between two starts
+        return workers
 
     def _add(self, number: int) -> Worker:
         worker = self._places[number] = self._new_worker(number, None)

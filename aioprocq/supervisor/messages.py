@@ -1,17 +1,18 @@
-"""What a supervisor and a worker say to each other."""
+"""What a supervisor and a worker say to each other.
+
+Named tuples: a worker's start waits for this, and a dataclass takes longer to make.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .remote import Failure
 
 __all__ = ["Drain", "Failed", "Finished", "Log", "Pong", "Ready", "Recycle", "Setup"]
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """From the app: what a worker has to know before its target can be unpickled."""
 
     name: str
@@ -27,46 +28,39 @@ class Setup:
     max_rss: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """From the app, with SIGTERM: finish what was begun; or, ``at_once``, leave."""
 
     at_once: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """From a worker: the target is imported and about to be called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """From a worker: the target has returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """From a worker: it has raised."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Recycle:
+class Recycle(NamedTuple):
     """From a worker: it has reached a limit and takes nothing more."""
 
     limit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(NamedTuple):
     """From a worker, to SIGURG: it is alive; and whether it waits for an item."""
 
     waits: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     """From a worker: a log record, formatted."""
 
     record: dict[str, Any]
