@@ -192,8 +192,11 @@ def _call(
         signals.install_on(asyncio.get_running_loop())
         await outcome
 
-    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-        runner.run(run())
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+            runner.run(run())
+    finally:
+        signals.install()  # closing the loop has set them back
 
 
 def _loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

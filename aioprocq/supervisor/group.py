@@ -103,7 +103,7 @@ class WorkerGroup:
             worker.drain(ExitReason.SCALED_DOWN)
         new = [n for n in range(count) if n not in self._places]
         workers = await self._add_all(new)
-        await self._until(lambda: all(w.over for w in extra) and _settled(workers))
+        await self._until(lambda: all(w.over for w in extra) and _tried(workers))
         await self._check_started(workers)
 
     async def reload(self) -> None:
@@ -128,16 +128,13 @@ class WorkerGroup:
         self._leaving.append(new)  # until it is ready
         new.start()
         try:
-            await self._until(lambda: _settled([new]))
+            await self._until(lambda: _tried([new]))
+            if not new.slot.ever_ready:
+                raise self._start_error(new)
         except BaseException:
             new.stop(ExitReason.RELOAD)
             raise
         self._leaving.remove(new)
-        if not new.slot.ever_ready:
-            if not new.over:
-                self._leaving.append(new)
-                new.stop(ExitReason.RELOAD)
-            raise self._start_error(new)
         if self._places.get(old.number) is old:
             self._places[old.number] = new
             old.successor = new
@@ -197,7 +194,7 @@ class WorkerGroup:
             worker.stop(ExitReason.SHUTDOWN)
             worker.kill()
         self._stop_looking()
-        self._leaving += self._places.values()
+        self._leaving = [worker for worker in self.workers if not worker.over]
         self._places.clear()
         gone = asyncio.ensure_future(self._until(lambda: not self._leaving))
         try:
@@ -420,6 +417,11 @@ class WorkerGroup:
                 await waiter
             finally:
                 self._waiters.remove(waiter)
+
+
+def _tried(workers: list[Worker]) -> bool:
+    backing_off = WorkerState.BACKING_OFF
+    return all(_settled([w]) or w.slot.state is backing_off for w in workers)
 
 
 def _settled(workers: list[Worker]) -> bool:

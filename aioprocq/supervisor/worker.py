@@ -270,6 +270,8 @@ class Worker:
         status, state = departure.status, self.slot.state
         if state is WorkerState.STOPPING and status.code in (0, TERMINATED):
             return ExitReason.CLEAN
+        if status.signal == signal.SIGTERM and self.slot.planned is not None:
+            return ExitReason.CLEAN  # told to drain when it was about to end anyway
         if status.signal is not None and self._ready_at:
             killed = status.signal == signal.SIGKILL and not self._condemned
             if killed and oom_kills() > self._oom_kills:
@@ -290,7 +292,10 @@ class Worker:
         held = departure.held if departure is not None else ()
         self._tell("exited", status=status, held=held, detail=stacks)
         self._report(status)
-        if verdict is Verdict.RESTART:
+        if verdict is Verdict.RESTART and self.successor is not None:
+            self.slot.drain(ExitReason.RECYCLED)  # it has been replaced already
+            self._keeper.ended(self, Verdict.DONE)
+        elif verdict is Verdict.RESTART:
             self._back_off()
         elif verdict is Verdict.REPLACE and self.successor is None:
             self.start()
