@@ -81,6 +81,11 @@ class WorkerGroup:
         """What its processes are started with."""
         return self._launch
 
+    @property
+    def ending(self) -> bool:
+        """Whether nothing is started any more."""
+        return self._parent.ending
+
     def _ready(self) -> int:
         states = (w.slot.state for w in self._places.values())
         return sum(state is WorkerState.READY for state in states)
@@ -387,6 +392,13 @@ class WorkerGroup:
             self._timer = None
 
     # Ending
+
+    def stop_restarts(self) -> None:
+        """Nothing is started any more, also of what waits for a restart."""
+        self._stop_looking()
+        for worker in self.workers:
+            if worker.slot.state is WorkerState.BACKING_OFF:
+                worker.drain(ExitReason.SHUTDOWN)
 
     def drain(self) -> None:
         """Let all workers finish what they have begun."""

@@ -250,6 +250,8 @@ class Supervisor:
 
     async def _stop_all(self, graceful: bool) -> None:
         groups = list(self._groups)
+        for group in groups:
+            group.stop_restarts()
         if graceful:
             await self._drain(groups)
         for group in groups:

@@ -40,6 +40,10 @@ _RUNNING = (WorkerState.STARTING, WorkerState.READY)
 class Keeper(Protocol):
     """Who is told what becomes of a worker: its group."""
 
+    @property
+    def ending(self) -> bool:
+        """Whether nothing is started any more."""
+
     def publish(self, event: WorkerEvent) -> None:
         """Something has happened."""
 
@@ -292,12 +296,14 @@ class Worker:
         held = departure.held if departure is not None else ()
         self._tell("exited", status=status, held=held, detail=stacks)
         self._report(status)
-        if verdict is Verdict.RESTART and self.successor is not None:
-            self.slot.drain(ExitReason.RECYCLED)  # it has been replaced already
+        # It may have been replaced already, or nobody needs it any more.
+        unwanted = self.successor is not None or self._keeper.ending
+        if verdict is Verdict.RESTART and unwanted:
+            self.slot.drain(ExitReason.SHUTDOWN)
             self._keeper.ended(self, Verdict.DONE)
         elif verdict is Verdict.RESTART:
             self._back_off()
-        elif verdict is Verdict.REPLACE and self.successor is None:
+        elif verdict is Verdict.REPLACE and not unwanted:
             self.start()
         else:
             if verdict is Verdict.GIVE_UP:
