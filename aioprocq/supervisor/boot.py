@@ -35,6 +35,7 @@ from .remote import Failure
 __all__ = ["main"]
 
 TERMINATED = 128 + signal.SIGTERM
+_HEEDED = (signal.SIGTERM, signal.SIGURG)
 
 
 class Leave(SystemExit):
@@ -62,6 +63,17 @@ class Signals:
         self.leave = task.cancel
         loop.add_signal_handler(signal.SIGTERM, self.terminate)
         loop.add_signal_handler(signal.SIGURG, self.ping)
+
+    def remove_from(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop is about to close: let a signal do without it."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+        try:
+            for number in _HEEDED:
+                loop.remove_signal_handler(number)
+            self.leave = _leave
+            self.install()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def terminate(self, *_: object) -> None:
         """SIGTERM: drain, or leave at once."""
@@ -189,14 +201,15 @@ def _call(
         return
 
     async def run() -> None:
-        signals.install_on(asyncio.get_running_loop())
-        await outcome
+        running = asyncio.get_running_loop()
+        signals.install_on(running)
+        try:
+            await outcome
+        finally:
+            signals.remove_from(running)
 
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-            runner.run(run())
-    finally:
-        signals.install()  # closing the loop has set them back
+    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+        runner.run(run())
 
 
 def _loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -129,6 +129,7 @@ class WorkerGroup:
             await self._until(lambda: not self._leaving)
 
     async def _reload_one(self, old: Worker) -> None:
+        self._check_running()  # since the last one
         new = self._new_worker(old.number, old)
         self._leaving.append(new)  # until it is ready
         new.start()
@@ -178,7 +179,8 @@ class WorkerGroup:
         """Start the first generation; return when it is ready."""
         try:
             workers = await self._add_all(range(count))
-            self._look_later()
+            if not self._parent.ending:
+                self._look_later()
             await self._until(lambda: self._start_failure or _settled(workers))
         except BaseException:
             await self._give_up_start()
@@ -205,14 +207,16 @@ class WorkerGroup:
         try:
             await asyncio.shield(gone)
         finally:
-            if gone.done():
+            if not self._leaving:
                 self._parent.forget(self)
-            else:
+            elif not gone.done():
                 gone.add_done_callback(lambda _: self._parent.forget(self))
 
     async def _add_all(self, numbers: Iterable[int]) -> list[Worker]:
         workers = []
         for number in numbers:
+            if self._parent.ending:  # since the last turn of the others
+                break
             workers.append(self._add(number))
             await asyncio.sleep(0)  # others have their turn between two starts
         return workers

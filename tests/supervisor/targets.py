@@ -263,7 +263,8 @@ def recycle_by_memory(jobs: Any, results: Any, size: int) -> None:
 
 
 def flood(size: int) -> None:
-    os.write(1, b"x" * size)
+    while size:  # a signal cuts a write short
+        size -= os.write(1, b"x" * size)
     aioprocq.current_worker().stopping.block()
 
 

@@ -185,9 +185,7 @@ async def test_max_items_is_exact(count):
     results: Any = aioprocq.Queue()
     async with aioprocq.Supervisor() as supervisor:
         events = supervisor.events()
-        await supervisor.start(
-            targets.square, jobs, results, count=count, max_items=5
-        )
+        await supervisor.start(targets.square, jobs, results, count=count, max_items=5)
         await jobs.put_many(range(20 * count))
         got = [await soon(results.get()) for _ in range(20 * count)]
     by_pid = [sum(pid == other for other, _ in got) for pid in {pid for pid, _ in got}]
@@ -275,9 +273,7 @@ async def test_a_reload_lets_the_old_worker_finish_its_job(tmp_path):
     held: Any = aioprocq.Queue()
     async with aioprocq.Supervisor() as supervisor:
         events = supervisor.events()
-        group = await supervisor.start(
-            targets.hold_then_finish, jobs, held, str(gate)
-        )
+        group = await supervisor.start(targets.hold_then_finish, jobs, held, str(gate))
         await jobs.put("a job")
         assert await soon(held.get()) == "a job"
         reloading = asyncio.create_task(group.reload())
