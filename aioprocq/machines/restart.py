@@ -102,8 +102,8 @@ class Backoff:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 kind = type(value).__name__
                 raise TypeError(f"{name} must be a number, not {kind}")
-            if not math.isfinite(value):
-                raise ValueError(f"{name} must be finite, not {value}")
+            if not _finite(value):
+                raise ValueError(f"{name} must be finite and fit into a float")
         for name, least in (
             ("initial", 0),
             ("maximum", self.initial),
@@ -121,10 +121,18 @@ class Backoff:
             chance: a random number between 0 and 1.
         """
         try:
-            limit = self.initial * self.factor ** (failures - 1)
+            # Of a whole factor, Python would compute all the digits.
+            limit = self.initial * float(self.factor) ** (failures - 1)
         except OverflowError:
             limit = self.maximum if self.initial else 0.0
         return chance * min(self.maximum, limit)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond every float
+        return False
 
 
 class RestartPolicy(Enum):
@@ -270,6 +278,8 @@ class Slot:
 
     def exited(self, exit: Exit, now: float) -> Verdict:
         """The process is gone."""
+        if exit.reason in PLANNED:
+            raise RuntimeError(f"{exit.reason} is a plan, not what a driver sees")
         before = self._go("exited")
         plan, self.planned = self.planned, None
         condemned, self._condemned = self._condemned, None

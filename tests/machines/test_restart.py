@@ -23,9 +23,10 @@ from aioprocq.machines.restart import (
 )
 
 S, R = WorkerState, ExitReason
-SEEN = (R.CLEAN, R.ERROR, R.SIGNAL, R.OUT_OF_MEMORY, R.BOOT_FAILED)
+SEEN = tuple(reason for reason in R if reason not in PLANNED)
 CRASHES = {R.ERROR, R.SIGNAL, R.OUT_OF_MEMORY}
 CONDEMNED = (R.START_TIMED_OUT, R.HUNG, R.DEADLINE)
+ORDER = (R.RECYCLED, R.RELOAD, R.SCALED_DOWN, R.SHUTDOWN)  # ever more final
 GENTLE = Backoff(initial=1.0, maximum=8.0, factor=2.0, stable_after=10.0)
 
 
@@ -182,6 +183,44 @@ def test_only_somebodys_will_is_a_reason_to_drain(reason):
             slot_in(S.BACKING_OFF).stop(reason)
 
 
+@pytest.mark.parametrize("reason", sorted(PLANNED, key=str))
+def test_a_plan_is_nothing_that_a_driver_sees(reason):
+    slot = slot_in(S.READY)
+    with pytest.raises(RuntimeError, match="is a plan"):
+        slot.exited(Exit(reason), 1.0)
+    assert (slot.state, slot.failures) == (S.READY, 0)
+
+
+@pytest.mark.parametrize(("less", "more"), list(itertools.combinations(ORDER, 2)))
+def test_of_two_plans_the_more_final_wins_in_either_order(less, more):
+    for first, second in ((less, more), (more, less)):
+        for tell in (Slot.drain, Slot.stop):
+            slot = slot_in(S.DRAINING, reason=first)
+            tell(slot, second)
+            assert slot.planned is slot.reason is more
+
+
+def test_a_condemned_process_says_why_and_only_once():
+    slot = slot_in(S.READY)
+    slot.stop(R.HUNG)
+    assert slot.reason is R.HUNG
+    slot.exited(Exit(R.SIGNAL), 1.0)
+    assert slot.reason is R.HUNG
+    slot.start(2.0)
+    assert slot.reason is None
+    slot.exited(Exit(R.ERROR), 2.0)
+    assert slot.reason is R.ERROR
+
+
+def test_was_ever_ready():
+    slot = slot_in(S.STARTING)
+    assert not slot.ever_ready
+    slot.ready(1.0)
+    slot.exited(Exit(R.ERROR), 1.0)
+    slot.start(2.0)
+    assert slot.ever_ready
+
+
 def fail(slot: Slot, now: float) -> Verdict:
     slot.start(now)
     return slot.exited(Exit(R.ERROR), now)
@@ -224,6 +263,36 @@ def test_backs_off_longer_each_time_until_it_was_stable():
     assert slot.due == pytest.approx(50.0 + 1.0)
 
 
+def test_who_is_not_ready_again_has_not_been_stable_again():
+    slot = new_slot(max_restarts=100)
+    slot.start(0.0)
+    slot.ready(0.0)
+    for failures, now in enumerate((20.0, 40.0, 60.0), 1):
+        slot.exited(Exit(R.ERROR), now)
+        assert slot.failures == failures
+        slot.start(now)
+
+
+def test_what_is_cleared_is_forgotten_entirely():
+    slot = new_slot(max_restarts=1)
+    assert [fail(slot, 0.0) for _ in range(2)] == [Verdict.RESTART, Verdict.GIVE_UP]
+    slot.cleared()
+    assert (slot.state, slot.failures) == (S.EXITED, 0)
+    assert fail(slot, 0.0) is Verdict.RESTART
+    assert slot.due == 1.0
+
+
+@pytest.mark.parametrize("seen", SEEN)
+@pytest.mark.parametrize("policy", RestartPolicy)
+def test_what_counts_and_is_one_too_many_is_given_up(policy, seen):
+    slot = slot_in(S.READY, policy, max_restarts=0)
+    counts = expected(policy, seen, None, None, S.READY)[1] is Verdict.RESTART
+    assert slot.exited(Exit(seen), 1.0) is (Verdict.GIVE_UP if counts else Verdict.DONE)
+    assert slot.state is (S.FAILED if counts else S.EXITED)
+    assert slot.restarts == 0
+    slot.check_invariants()
+
+
 def test_says_what_it_is():
     assert repr(slot_in(S.STARTING)) == "<Slot starting attempt=1 failures=0>"
     assert "(error)" in repr(slot_in(S.BACKING_OFF))
@@ -238,6 +307,18 @@ def test_a_delay_lies_between_zero_and_the_maximum(low, more, factor, failures, 
     assert 0 <= backoff.delay(failures, chance) <= backoff.maximum
 
 
+@given(st.floats(0, 1), st.integers(1, 8))
+def test_a_delay_is_a_part_of_a_limit_that_grows(chance, failures):
+    limit = min(8.0, 2.0 ** (failures - 1))
+    assert GENTLE.delay(failures, chance) == pytest.approx(chance * limit)
+
+
+@pytest.mark.parametrize("factor", [2, 2.0])
+def test_no_number_of_failures_is_too_many(factor):
+    assert Backoff(initial=1, maximum=30, factor=factor).delay(10**9, 0.5) == 15.0
+    assert Backoff(initial=0, maximum=30, factor=factor).delay(10**9, 1.0) == 0.0
+
+
 @pytest.mark.parametrize(
     ("given_", "error"),
     [
@@ -247,6 +328,7 @@ def test_a_delay_lies_between_zero_and_the_maximum(low, more, factor, failures, 
         ({"stable_after": -0.1}, ValueError),
         ({"maximum": float("inf")}, ValueError),
         ({"initial": float("nan")}, ValueError),
+        ({"maximum": 10**400}, ValueError),
         ({"initial": True}, TypeError),
         ({"factor": "2"}, TypeError),
     ],
