@@ -134,6 +134,9 @@ class Child:
             self._control.send_payload(self._launch.task)
         except ConnectionError:
             pass  # it is gone already, and its exit will tell why
+        except OSError:  # no buffer, no descriptor: it would wait for ever
+            logger.exception("%s cannot be told what to run", self._setup.name)
+            self.kill()
 
     def _capture(self) -> tuple[int | None, int | None]:
         output = self._launch.output
@@ -141,8 +144,14 @@ class Child:
             return None, None
         name = self._setup.name
 
+        def deliver(stream: str, line: str) -> None:
+            try:
+                output(name, stream, line)
+            except Exception:  # or the rest of what was read, or the exit, is lost
+                logger.exception("output= has failed for a line of %s", name)
+
         def reader(stream: str) -> OutputReader:
-            return OutputReader(self._loop, lambda line: output(name, stream, line))
+            return OutputReader(self._loop, lambda line: deliver(stream, line))
 
         for stream in ("stdout", "stderr"):
             self._outputs.append(reader(stream))

@@ -148,6 +148,21 @@ class WorkerGroup:
         else:  # scaled down meanwhile
             self._retire(new, ExitReason.SCALED_DOWN)
 
+    def kill(self, worker: str) -> None:
+        """Kill a worker that hangs; for whoever reads "suspect" events.
+
+        It shows its stacks first, in the "exited" event. What it held is delivered
+        again, and the exit counts as a failure, with the reason "hung".
+
+        Raises ValueError if no process of that name is running.
+        """
+        running = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
+        for one in self.workers:
+            if one.name == worker and one.slot.state in running:
+                return one.condemn(ExitReason.HUNG)
+        names = ", ".join(one.name for one in self.workers if one.alive) or "none"
+        raise ValueError(f"{worker!r} is not running in this group; there is: {names}")
+
     async def wait(self) -> None:
         """Wait until every worker has returned, and none is to be started again.
 

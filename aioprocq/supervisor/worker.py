@@ -149,10 +149,10 @@ class Worker:
 
     def _start_timed_out(self) -> None:
         if self.slot.state is WorkerState.STARTING:
-            self._condemn(ExitReason.START_TIMED_OUT)
+            self.condemn(ExitReason.START_TIMED_OUT)
 
-    def _condemn(self, reason: ExitReason) -> None:
-        # Killed after it has shown where it is.
+    def condemn(self, reason: ExitReason) -> None:
+        """Have it show where it is, and kill it; it counts as a failure."""
         self.slot.stop(reason)
         self._tell("stopping", reason=reason)
         self._dump()
@@ -371,7 +371,7 @@ class Worker:
         if job != self._job or job[0] <= job[1]:
             self._job, self._job_since = job, now
         elif now - self._job_since > limit:
-            self._condemn(ExitReason.DEADLINE)
+            self.condemn(ExitReason.DEADLINE)
 
     def _check_pulse(self) -> None:
         limit, now = self._options.heartbeat, time.monotonic()

@@ -233,6 +233,27 @@ async def test_a_job_that_takes_too_long_costs_its_worker_alone():
         supervisor.groups[0].stop()
 
 
+async def test_who_hangs_can_be_killed_by_name():
+    jobs: Any = aioprocq.JoinableQueue()
+    held: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        events = supervisor.events()
+        group = await supervisor.start(
+            targets.hold_one, jobs, held, name="w", backoff=QUICK
+        )
+        with pytest.raises(ValueError, match="'w-9' is not running.*there is: w-0"):
+            group.kill("w-9")
+        await jobs.put("job")
+        await soon(held.get())
+        group.kill("w-0")
+        exited = await until(events, "exited")
+        assert exited.reason is ExitReason.HUNG
+        assert "in hold_one" in exited.detail
+        assert [one.item for one in exited.held] == ["job"]
+        assert (await until(events, "starting")).attempt == 2
+        group.stop()
+
+
 async def test_scale_and_reload_while_it_works():
     jobs: Any = aioprocq.JoinableQueue()
     results: Any = aioprocq.Queue()
