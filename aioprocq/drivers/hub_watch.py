@@ -77,6 +77,11 @@ class HubWatch(HubLink):
         with self.lock:
             return any(record.lane.want for record in self._by_record)
 
+    @property
+    def unfinished(self) -> int:
+        """How many items were put and not finished, as far as is known here."""
+        return self.hub.store.unfinished
+
     def settled_so_far(self) -> int | None:
         """How many items were ever put, if nothing of them is left to do."""
         with self.lock:

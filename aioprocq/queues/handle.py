@@ -300,7 +300,9 @@ def owned_among(numbers: Iterable[int]) -> list[Handle]:
     return [
         handle
         for handle in list(_handles.values())
-        if handle.owner and wanted.intersection(handle.station.handle())
+        if handle.owner
+        and not handle.closed
+        and wanted.intersection(handle.station.handle())
     ]
 
 

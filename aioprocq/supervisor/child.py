@@ -32,7 +32,7 @@ from .control import Control, pack_message
 from .events import HeldItem
 from .messages import Drain, Setup
 
-__all__ = ["Child", "Departure", "Launch", "Listener"]
+__all__ = ["NOTHING", "Child", "Departure", "Launch", "Listener"]
 
 logger = logging.getLogger("aioprocq")
 
@@ -51,6 +51,10 @@ class Launch:
     stations: tuple[HubStation, ...]
     env: Mapping[str, str] | None
     output: Output | None
+
+
+NOTHING = Launch(b"", (), None, None)
+"""What nothing can be started with, and what holds on to nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ __all__ = ["until_idle"]
 FIRST_LOOK = 0.002
 LONGEST_PAUSE = 0.05
 UNDECIDED = 1.0
-"""Seconds that a worker may be ready before it counts as one that gets nothing."""
+"""Seconds that a worker may be ready before it counts as one that gets nothing, if
+none of its queues has anything that nobody else gets."""
 
 _ACTIVE = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
 
@@ -64,8 +65,11 @@ def _is_source(worker: Worker) -> bool:
     traffic = worker.traffic()
     if any(one.gets for one in traffic):
         return False
-    puts = any(one.put for one in traffic)
-    return puts or not traffic or worker.age > UNDECIDED
+    if not traffic or any(one.put for one in traffic):
+        return True
+    # It may be about to get: while there is something for it, it is waited for.
+    unclaimed = (s.unfinished and not s.consumed() for s in worker.stations)
+    return worker.age > UNDECIDED and not any(unclaimed)
 
 
 def _may_wait(worker: Worker) -> bool:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..errors import WorkerError, WorkersExhausted, WorkerStartError
 from ..machines.restart import ExitReason, Verdict, WorkerState
-from .child import Launch
+from .child import NOTHING, Launch
 from .events import WorkerEvent
 from .logs import levels_here
 from .main_module import find_main
@@ -222,10 +223,13 @@ class WorkerGroup:
         try:
             await asyncio.shield(gone)
         finally:
-            if not self._leaving:
-                self._parent.forget(self)
-            elif not gone.done():
-                gone.add_done_callback(lambda _: self._parent.forget(self))
+            self._forget_me()
+            if not gone.done():
+                gone.add_done_callback(self._forget_me)
+
+    def _forget_me(self, *_: object) -> None:
+        if not self._leaving:  # or the supervisor waits for them when it ends
+            self._parent.forget(self)
 
     async def _add_all(self, numbers: Iterable[int]) -> list[Worker]:
         workers = []
@@ -269,13 +273,14 @@ class WorkerGroup:
         failed = [w for w in workers if not w.slot.ever_ready]
         if not failed or self._parent.ending:
             return
+        error = self._start_error(failed[0])  # before the reason becomes another
         for worker in failed:
             if self._places.get(worker.number) is worker:
                 del self._places[worker.number]
             self._leaving.append(worker)
             worker.stop(ExitReason.SCALED_DOWN)
         self._leaving = [worker for worker in self._leaving if not worker.over]
-        raise self._start_error(failed[0])
+        raise error
 
     def _start_error(self, worker: Worker) -> WorkerStartError:
         why = worker.slot.reason.value if worker.slot.reason else "no reason known"
@@ -419,11 +424,17 @@ class WorkerGroup:
             if worker.slot.state is WorkerState.BACKING_OFF:
                 worker.drain(ExitReason.SHUTDOWN)
 
-    def drain(self) -> None:
-        """Let all workers finish what they have begun."""
-        self._stop_looking()
+    def drain(self, since: float) -> None:
+        """Let all workers finish what they have begun, in the time that is left."""
+        left = self.options.drain_timeout - (time.monotonic() - since)
         for worker in self.workers:
-            worker.drain(ExitReason.SHUTDOWN)
+            worker.drain(ExitReason.SHUTDOWN, max(0.0, left))
+
+    def release(self) -> None:
+        """Nothing is started from here any more: let go of the queues."""
+        self._launch = NOTHING
+        for worker in self.workers:
+            worker.release()
 
     def stop(self) -> None:
         """Interrupt all workers."""

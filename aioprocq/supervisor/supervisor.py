@@ -12,9 +12,11 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack, nullcontext
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -32,6 +34,8 @@ from .options import check_number, check_options, check_target
 from .worker import Worker
 
 __all__ = ["Supervisor"]
+
+logger = logging.getLogger("aioprocq")
 
 
 class Supervisor:
@@ -54,6 +58,7 @@ class Supervisor:
         self._state = "new"
         self._cancelled_host = False
         self._numbers: dict[str, int] = {}
+        self._consumed: set[HubStation] = set()
 
     def __repr__(self) -> str:
         return f"<Supervisor {self._state} groups={len(self._groups)}>"
@@ -216,50 +221,79 @@ class Supervisor:
     ) -> bool:
         graceful = failure is None and not self._failures
         self._state = "stopping"
-        cancelled = await self._stop(graceful)
+        shielded = isinstance(failure, asyncio.CancelledError)
+        cancelled = await self._stop(graceful, shielded)
         self._state = "ended"
         self._events.end()
         if self._cancelled_host and self._host is not None:
             left = self._host.uncancel()
             if not left and isinstance(failure, asyncio.CancelledError):
                 failure = None
-            cancelled = cancelled and left > 0
+            cancelled = cancelled if left > 0 else None
         if self._failures:
             errors: list[BaseException] = list(self._failures)
             if failure is not None and not isinstance(failure, asyncio.CancelledError):
                 errors.append(failure)
             raise BaseExceptionGroup("supervised workers failed", errors)
-        if cancelled and failure is None:
-            raise asyncio.CancelledError
+        if cancelled is not None and failure is None:
+            raise cancelled
         return False
 
-    async def _stop(self, graceful: bool) -> bool:
+    async def _stop(
+        self, graceful: bool, shielded: bool
+    ) -> asyncio.CancelledError | None:
         stopping = asyncio.ensure_future(self._stop_all(graceful))
-        cancelled = False
-        with _shielded():
-            while not stopping.done():
+        host = asyncio.current_task()
+        assert host is not None
+        requests = host.cancelling()
+        request: asyncio.CancelledError | None = None
+        with ExitStack() as stack:
+            if shielded:
+                stack.enter_context(_shielded())
+            while not stopping.done() or stopping.cancelled():
                 try:
                     await asyncio.shield(stopping)
-                except asyncio.CancelledError:
-                    if stopping.cancelled():
-                        raise
-                    cancelled = True
-                    self._hurry()
+                except asyncio.CancelledError as cancelled:
+                    if stopping.cancelled():  # asyncio.run cancels every task
+                        stopping = asyncio.ensure_future(self._stop_all(False))
+                    if host.cancelling() > requests:
+                        requests = host.cancelling()
+                        self._hurry()
+                        # The first one: anyio looks in it for the scope it is of.
+                        request = request or cancelled
+                    if not shielded:
+                        stack.enter_context(_shielded())
+                        shielded = True
         stopping.result()
-        return cancelled
+        return request
 
     async def _stop_all(self, graceful: bool) -> None:
-        groups = list(self._groups)
+        groups, since = list(self._groups), time.monotonic()
         for group in groups:
             group.stop_restarts()
         if graceful:
             await self._drain(groups)
         for group in groups:
             if graceful and not self._failures:
-                group.drain()
+                group.drain(since)
             else:
                 group.stop()
         await _all(group.gone() for group in groups)
+        if graceful:
+            self._report(groups)
+        for group in groups:
+            group.release()
+
+    def _report(self, groups: list[WorkerGroup]) -> None:
+        for station in {s for group in groups for s in group.launch.stations}:
+            expected = station.settings.joinable or station in self._consumed
+            if expected and station.unfinished:
+                logger.warning(
+                    "the workers have ended, and %d items of queue %r are unfinished",
+                    station.unfinished,
+                    station.settings.name,
+                )
+        self._consumed.clear()
 
     async def _drain(self, groups: list[WorkerGroup]) -> None:
         longest = max((g.options.drain_timeout for g in groups), default=0.0)
@@ -269,15 +303,19 @@ class Supervisor:
             return [worker for group in groups for worker in group.workers]
 
         def stations() -> set[HubStation]:
-            return {s for group in groups for s in group.launch.stations}
+            found = {s for group in groups for s in group.launch.stations}
+            self._consumed |= {station for station in found if station.consumed()}
+            return found
 
         idle = asyncio.ensure_future(
             until_idle(workers, stations, time.monotonic() + longest)
         )
         hurried = asyncio.ensure_future(self._hurried.wait())
-        await asyncio.wait([idle, hurried], return_when=asyncio.FIRST_COMPLETED)
-        for task in (idle, hurried):
-            task.cancel()
+        try:
+            await asyncio.wait([idle, hurried], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (idle, hurried):
+                task.cancel()
         await asyncio.gather(idle, hurried, return_exceptions=True)
 
     _hurried: asyncio.Event | None = None
@@ -305,8 +343,4 @@ async def _all(waits: Iterable[Awaitable[None]]) -> None:
 def _shielded() -> Any:
     # Under anyio a cancelled scope cancels again and again; that is one request.
     anyio = sys.modules.get("anyio")
-    if anyio is None:
-        from contextlib import nullcontext
-
-        return nullcontext()
-    return anyio.CancelScope(shield=True)
+    return nullcontext() if anyio is None else anyio.CancelScope(shield=True)

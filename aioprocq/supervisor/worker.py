@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ..drivers.hub_station import HubStation
 from ..drivers.hub_watch import Traffic
 from ..machines.restart import Exit, ExitReason, Slot, Verdict, WorkerState
 from .boot import TERMINATED
-from .child import Child, Departure, Launch
+from .child import NOTHING, Child, Departure, Launch
 from .events import WorkerEvent
 from .logs import handle_log
 from .messages import Failed, Finished, Log, Pong, Ready, Recycle, Setup
@@ -114,8 +115,15 @@ class Worker:
 
     @property
     def age(self) -> float:
-        """Seconds since its process was ready; 0 before."""
-        return time.monotonic() - self._ready_at if self._ready_at else 0.0
+        """Seconds since its process was ready; 0 before, and without one."""
+        if not self._ready_at or self.child is None:
+            return 0.0
+        return time.monotonic() - self._ready_at
+
+    @property
+    def stations(self) -> tuple[HubStation, ...]:
+        """The app's queues among its arguments."""
+        return self._launch.stations
 
     # Starting
 
@@ -203,8 +211,10 @@ class Worker:
 
     # Ending it
 
-    def drain(self, reason: ExitReason) -> None:
+    def drain(self, reason: ExitReason, within: float | None = None) -> None:
         """Let it finish what it has begun, then end; by force if it takes too long."""
+        if within is None:
+            within = self._options.drain_timeout
         state = self.slot.state
         if state is WorkerState.BACKING_OFF:
             self._cancel_timers()
@@ -214,7 +224,7 @@ class Worker:
             self.slot.drain(reason)
             if state is not WorkerState.DRAINING:
                 self._tell("draining", reason=reason)
-                self._after("drain", self._options.drain_timeout, self._overdue)
+                self._after("drain", within, self._overdue)
                 if self.child is not None:
                     self.child.drain()
 
@@ -253,6 +263,10 @@ class Worker:
         if self.child is not None:
             self._condemned = True
             self.child.kill()
+
+    def release(self) -> None:
+        """Let go of the app's queues: it is never started again."""
+        self._launch = NOTHING
 
     def hurry(self) -> None:
         """Whoever waits for its end has lost patience."""

@@ -23,6 +23,11 @@ def square(jobs: Any, results: Any) -> None:
         jobs.sync.task_done()
 
 
+def load_and_square(jobs: Any, results: Any) -> None:
+    time.sleep(0.5)  # stands for loading something
+    square(jobs, results)
+
+
 async def square_async(jobs: Any, results: Any) -> None:
     async for number in jobs:
         await results.put((os.getpid(), number * number))
@@ -31,6 +36,10 @@ async def square_async(jobs: Any, results: Any) -> None:
 
 def return_at_once() -> None:
     pass
+
+
+if os.path.exists(os.environ.get("AIOPROCQ_BREAK", "")):
+    raise ImportError("broken on request")
 
 
 def fail() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 from typing import Any
 
@@ -87,6 +88,53 @@ async def test_every_end_by_every_policy(restart, target, args, reason, status):
         else:
             await soon(group.wait())
             assert group.statistics().workers[0].state == "exited"
+
+
+async def test_a_slow_starter_is_waited_for(monkeypatch):
+    monkeypatch.setattr("aioprocq.supervisor.draining.UNDECIDED", 0.0)
+    jobs: Any = aioprocq.JoinableQueue()
+    results: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        await supervisor.start(targets.load_and_square, jobs, results)
+        await jobs.put_many(range(5))
+    assert (jobs.statistics().unfinished, results.qsize()) == (0, 5)
+
+
+async def test_what_is_left_undone_is_said(caplog):
+    jobs: Any = aioprocq.JoinableQueue(name="jobs")
+    held: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        await supervisor.start(targets.hold_one, jobs, held, restart="never")
+        await jobs.put_many(range(3))
+        pid, _, _ = await soon(held.get())
+        kill(pid)
+    assert "3 items of queue 'jobs' are unfinished" in caplog.text
+
+
+async def test_a_closed_queue_elsewhere_is_of_no_concern():
+    other: Any = aioprocq.Queue()
+    await other.aclose()
+    jobs: Any = aioprocq.JoinableQueue()
+    results: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        group = await supervisor.start(targets.square, jobs, results)
+        await jobs.put(2)
+    assert results.qsize() == 1
+    assert group.statistics().workers[0].age == 0
+    await jobs.aclose()
+    await results.aclose()
+
+
+async def test_a_target_that_does_not_start_is_named_when_scaling(tmp_path):
+    flag = tmp_path / "broken"
+    async with aioprocq.Supervisor() as supervisor:
+        group = await supervisor.start(
+            functools.partial(targets.return_at_once), env={"AIOPROCQ_BREAK": str(flag)}
+        )
+        flag.touch()
+        with pytest.raises(aioprocq.WorkerStartError, match="boot failed"):
+            await soon(group.scale(3))
+        assert group.statistics().count == 1
 
 
 async def test_nothing_is_restarted_at_the_end():
@@ -241,7 +289,7 @@ async def test_who_hangs_can_be_killed_by_name():
         group = await supervisor.start(
             targets.hold_one, jobs, held, name="w", backoff=QUICK
         )
-        with pytest.raises(ValueError, match="'w-9' is not running.*there is: w-0"):
+        with pytest.raises(ValueError, match=r"'w-9' is not running.*there is: w-0"):
             group.kill("w-9")
         await jobs.put("job")
         await soon(held.get())
