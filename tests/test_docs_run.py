@@ -1,16 +1,20 @@
 """The programs in the pages run as they stand, and print what the page says.
 
 A program is a `python` block that ends in `if __name__ == "__main__":` and what comes
-before it: the blocks since the last program, as a tutorial builds up a file.
+before it: the blocks since the last program, as a tutorial builds up a file. A block
+that begins with a comment such as `# desk.py` is that file, and lies beside them.
 """
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from .programs import ROOT, output_of
+from .programs import DEADLINE, ROOT, output_of
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/tutorial/*.md"))]
 PAGES += sorted(ROOT.glob("docs/how-to/*.md"))
@@ -21,7 +25,26 @@ SQUARES = str([number * number for number in range(10)])
 PRINTED = {
     "README.md": [SQUARES],
     "docs/how-to/owner-without-a-loop.md": [SQUARES, str(sum(range(1001)))],
+    "docs/how-to/from-aioprocessing.md": ["[6, 7, 8]"],
+    "docs/how-to/from-multiprocessing.md": [SQUARES, SQUARES],
+    "docs/how-to/from-processpoolexecutor.md": [
+        "[1, 2, 4, 8, 16]\ninteger division or modulo by zero"
+    ],
+    "docs/how-to/graceful-shutdown.md": [SQUARES, "a reading"],
+    "docs/how-to/logging.md": [
+        "work-0 INFO aioprocq.worker.work-0: attempt 1\n"
+        "work-0 INFO shop.work: one of 4 is 0.2\n"
+        "work-0 ERROR shop.work: no: division by zero",
+        "[talk-0 stdout] hello\n[talk-0 stdout] this is a library that prints",
+    ],
+    "docs/how-to/restarts.md": [
+        "worker flaky-0 ended: error, exit code 1: ConnectionError: not yet\n"
+        "worker flaky-0 ended: error, exit code 1: ConnectionError: not yet\n"
+        "flaky-0 made it, in attempt 3",
+        "ValueError('a bug')",
+    ],
     "docs/tutorial/first-queue.md": [SQUARES],
+    "docs/tutorial/service-with-workers.md": ["[(1, 4), (2, 25), (3, 168)]"],
 }
 
 
@@ -29,9 +52,24 @@ def blocks_of(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
+def files_of(page: Path) -> dict[str, str]:
+    blocks = {
+        block.split("\n")[0].removeprefix("# "): block for block in blocks_of(page)
+    }
+    return {name: block for name, block in blocks.items() if name.endswith(".py")}
+
+
+def write_files(page: Path, folder: Path) -> None:
+    for name, block in files_of(page).items():
+        (folder / name).write_text(block)
+
+
 def programs_of(page: Path) -> list[str]:
     programs, parts = [], []
+    files = files_of(page).values()
     for block in blocks_of(page):
+        if block in files and "__main__" not in block:
+            continue
         parts.append(block)
         if "__main__" in block:
             programs.append("\n\n".join(parts))
@@ -50,6 +88,7 @@ def test_every_program_is_run():
     [(name, number) for name, all_ in PRINTED.items() for number in range(len(all_))],
 )
 def test_program(name, number, tmp_path):
+    write_files(ROOT / name, tmp_path)
     path = tmp_path / "program.py"
     path.write_text(programs_of(ROOT / name)[number])
     assert output_of(path) == PRINTED[name][number] + "\n"
@@ -96,3 +135,76 @@ def test_the_worker_of_the_tutorial_that_kills_itself(tmp_path):
     dead, rest = output_of(path).splitlines()
     assert dead.startswith("[DeadLetter(item=5, attempts=3, reason=")
     assert ast.literal_eval(rest) == sorted(n * n for n in range(10) if n != 5)
+
+
+TUTORIAL = ROOT / "docs/tutorial/service-with-workers.md"
+HOW_TO = ROOT / "docs/how-to/fastapi.md"
+
+ASKS = """
+import asyncio
+import logging
+import types
+
+import service
+import workers
+
+
+async def main():
+    app = types.SimpleNamespace(state=types.SimpleNamespace())
+    async with service.lifespan(app):
+        print(await app.state.desk.ask(1000), app.state.workers.statistics().count)
+        for limit in ("none", 13):
+            try:
+                await app.state.desk.ask(limit)
+            except workers.Failed as failure:
+                print(failure)
+
+
+if __name__ == "__main__":
+    logging.disable()
+    asyncio.run(main())
+"""
+
+
+DEADLY = """
+import os
+
+plain = count_primes
+
+
+def count_primes(limit):
+    if limit == 13:
+        os._exit(1)
+    return plain(limit)
+"""
+
+
+def test_the_service_of_the_how_to(tmp_path):
+    write_files(TUTORIAL, tmp_path)
+    write_files(HOW_TO, tmp_path)
+    with (tmp_path / "primes.py").open("a") as file:
+        file.write(DEADLY)
+    path = tmp_path / "program.py"
+    path.write_text(ASKS)
+    first, second, third = output_of(path).splitlines()
+    assert first == "168 4"
+    assert second.startswith("TypeError(")
+    assert third == "its workers have died"
+
+
+def test_the_tests_of_the_how_to_pass(tmp_path):
+    write_files(ROOT / "docs/how-to/testing.md", tmp_path)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-W", "error"),
+            *("-o", "asyncio_mode=auto"),
+            *("-o", "asyncio_default_fixture_loop_scope=function"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
