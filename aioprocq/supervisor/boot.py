@@ -26,7 +26,7 @@ from ..drivers.peer_link import PeerLink
 from ..errors import OwnerLost, QueueShutDown
 from ..queues.handle import count_takes, retire_all, someone_waits
 from .control import Control
-from .current import CurrentWorker, set_current_worker
+from .current import CurrentWorker, current_worker, set_current_worker
 from .logs import ship_logs
 from .main_module import install_main
 from .messages import Drain, Failed, Finished, Pong, Ready, Recycle, Setup
@@ -152,8 +152,16 @@ def main(control: int, lifeline: int, stacks: int, parent: int) -> None:
     setup = line.receive(wait=True)
     assert isinstance(setup, Setup)
     try:
-        _run(setup, line)
-    except (SystemExit, asyncio.CancelledError) as failure:
+        try:
+            _run(setup, line)
+        finally:
+            # It is about to end, and nothing is left that could be interrupted.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except SystemExit as failure:
+        _exit(line, failure)
+    except asyncio.CancelledError as failure:
+        if not current_worker().stopping:  # by something of its own
+            _fail(line, failure, 1)
         _exit(line, failure)
     except BaseException as failure:
         _fail(line, failure, 1)
@@ -178,22 +186,25 @@ def _run(setup: Setup, line: Control) -> None:
     Limits(setup, line, signals)
     task: Any = line.receive(wait=True)
     target, args, kwargs = task
+    new_loop = _loop_factory(setup.loop)  # which may not be installed
     line.send(Ready())
     try:
-        _call(target, args, kwargs, setup.loop, signals)
+        _call(target, args, kwargs, new_loop, signals)
     except QueueShutDown:
         if not worker.stopping:
             raise
     except OwnerLost:
         if not worker.stopping:
             raise
+    finally:
+        signals.leave = _end  # Python prints what is raised while it shuts down
 
 
 def _call(
     target: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    loop: str | None,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None,
     signals: Signals,
 ) -> None:
     outcome = target(*args, **kwargs)
@@ -208,7 +219,7 @@ def _call(
         finally:
             signals.remove_from(running)
 
-    with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
 
 
@@ -240,3 +251,7 @@ def _fail(line: Control, failure: BaseException, code: int) -> NoReturn:
 
 def _leave() -> None:
     raise Leave(TERMINATED)
+
+
+def _end() -> None:
+    os._exit(TERMINATED)

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..drivers.hub_station import HubStation
-from ..drivers.lifeline import Lifeline
+from ..drivers.lifeline import KERNEL_KILLS, Lifeline
 from ..drivers.output import OutputReader
 from ..drivers.process import Process, Status
 from ..drivers.transport import make_line, scratch_file
@@ -51,6 +52,7 @@ class Launch:
     stations: tuple[HubStation, ...]
     env: Mapping[str, str] | None
     output: Output | None
+    queues: tuple[object, ...] = ()  # the app may forget them, and workers use them
 
 
 NOTHING = Launch(b"", (), None, None)
@@ -257,6 +259,7 @@ class Child:
             self._closed, self._stacks = True, -1
 
 
+_SET_SIGNAL = getattr(fcntl, "F_SETSIG", 10)
 _SIGTERM, _SIGURG, _SIGUSR2 = signal.SIGTERM, signal.SIGURG, signal.SIGUSR2
 
 _children: weakref.WeakSet[Child] = weakref.WeakSet()
@@ -273,8 +276,21 @@ os.register_at_fork(after_in_child=_abandon_all)
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+# An app may die while its worker imports; what ``lifeline.hold`` does, without it.
+_ARM = (
+    "import fcntl, os; "
+    f"fcntl.fcntl({{lifeline}}, {_SET_SIGNAL}, {int(signal.SIGKILL)}); "
+    "fcntl.fcntl({lifeline}, fcntl.F_SETOWN, -os.getpid()); "
+    "fcntl.fcntl({lifeline}, fcntl.F_SETFL, os.O_ASYNC); "
+    f"os.getppid() == {{parent}} or os.kill(os.getpid(), {int(signal.SIGKILL)}); "
+    if KERNEL_KILLS
+    else ""
+)
+
+
 def _command(name: str, numbers: list[int]) -> list[str]:
     code = (
+        f"{_ARM.format(lifeline=numbers[1], parent=os.getpid())}"
         f"import sys; sys.path.insert(0, {_ROOT!r}); "
         f"from aioprocq.supervisor.boot import main; main(*{numbers}, {os.getpid()})"
     )

@@ -64,8 +64,9 @@ class WorkerGroup:
         self._waiters: list[asyncio.Future[None]] = []
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._wanted = 0
         self._starting = True
-        self._start_failure: Worker | None = None
+        self._start_failure: WorkerStartError | None = None
         self._reloading = asyncio.Lock()
         self._probing = False
 
@@ -85,7 +86,7 @@ class WorkerGroup:
     @property
     def ending(self) -> bool:
         """Whether nothing is started any more."""
-        return self._parent.ending
+        return self._parent.ending or self._start_failure is not None
 
     def _ready(self) -> int:
         states = (w.slot.state for w in self._places.values())
@@ -103,6 +104,7 @@ class WorkerGroup:
         """
         check_number(count, "count", 0)
         self._check_running()
+        self._wanted = count
         extra = [self._places.pop(n) for n in sorted(self._places) if n >= count]
         self._leaving += extra
         for worker in extra:
@@ -193,6 +195,7 @@ class WorkerGroup:
 
     async def begin(self, count: int) -> None:
         """Start the first generation; return when it is ready."""
+        self._wanted = count
         try:
             workers = await self._add_all(range(count))
             if not self._parent.ending:
@@ -202,10 +205,12 @@ class WorkerGroup:
             await self._give_up_start()
             raise
         self._starting = False
+        none_ready = workers and not any(w.slot.ever_ready for w in workers)
+        if none_ready and not self._parent.ending:  # with restart="never", too
+            self._start_failure = self._start_failure or self._start_error(workers[0])
         if self._start_failure is not None:
-            failure = self._start_error(self._start_failure)
             await self._give_up_start()
-            raise failure
+            raise self._start_failure
         if self._parent.ending and not any(w.slot.ever_ready for w in workers):
             raise WorkerStartError(
                 f"group {self.name!r} was stopped while it started; its supervisor ends"
@@ -236,6 +241,8 @@ class WorkerGroup:
         for number in numbers:
             if self._parent.ending:  # since the last turn of the others
                 break
+            if number in self._places or number >= self._wanted:  # scaled meanwhile
+                continue
             workers.append(self._add(number))
             await asyncio.sleep(0)  # others have their turn between two starts
         return workers
@@ -270,6 +277,9 @@ class WorkerGroup:
         )
 
     async def _check_started(self, workers: list[Worker]) -> None:
+        # Those that another change has taken away meanwhile have not failed.
+        places = self._places
+        workers = [w for w in workers if places.get(w.number) is w]
         failed = [w for w in workers if not w.slot.ever_ready]
         if not failed or self._parent.ending:
             return
@@ -304,18 +314,21 @@ class WorkerGroup:
         """Something has happened to a worker."""
         if event.kind == "exited" and event.reason is not None:
             self._exits[event.reason.value] += 1
+            self._check_first(event)
         if event.kind == "backing off":
             self._restarts += 1
-            self._check_first(event)
         self._parent.publish(event)
 
     def _check_first(self, event: WorkerEvent) -> None:
-        # A target that cannot even be imported is no crash to recover from.
+        # A target that cannot even be imported is no crash to recover from. The error
+        # is made now, before the worker could be started again.
         if not self._starting or self._start_failure is not None:
             return
         if not any(worker.slot.ever_ready for worker in self.workers):
-            failed = (w for w in self.workers if w.name == event.worker)
-            self._start_failure = next(failed, None)
+            for worker in self.workers:
+                backs_off = worker.slot.state is WorkerState.BACKING_OFF
+                if worker.name == event.worker and backs_off:
+                    self._start_failure = self._start_error(worker)
 
     def changed(self) -> None:
         """Have everybody who waits look again."""
@@ -347,7 +360,7 @@ class WorkerGroup:
 
     def _exhausted(self, worker: Worker) -> None:
         if self._starting and not any(w.slot.ever_ready for w in self.workers):
-            self._start_failure = self._start_failure or worker
+            self._start_failure = self._start_failure or self._start_error(worker)
             return
         if not self.options.degrade:
             self._parent.escalate(self._exhaustion(worker))

@@ -26,7 +26,7 @@ def find_main() -> tuple[str, str] | None:
     # What workers send back names __mp_main__, as with multiprocessing.
     sys.modules.setdefault("__mp_main__", main)
     spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name:
+    if spec is not None and spec.name not in ("", "__main__"):  # `python folder`
         return "module", spec.name
     path = getattr(main, "__file__", None)
     if path is None or not os.path.exists(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +14,14 @@ from ..machines.restart import Backoff, RestartPolicy, Rules
 from .child import Output
 from .main_module import has_main
 
-__all__ = ["Options", "check_options", "check_target", "environment"]
+__all__ = [
+    "Options",
+    "check_keywords",
+    "check_options",
+    "check_target",
+    "check_text",
+    "environment",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +115,15 @@ def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> str:
 def _seconds(value: object, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
-    if not value >= 0 or math.isinf(value):
-        raise ValueError(f"{name} must be zero or more seconds, not {value!r}")
-    return float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:  # an int beyond every float
+        seconds = math.inf
+    if not seconds >= 0 or math.isinf(seconds):
+        raise ValueError(f"{name} must be zero or more seconds, not {seconds!r}")
+    if seconds == 0 and name in _OPTIONAL:
+        raise ValueError(f"{name} must be more than zero seconds; None turns it off")
+    return seconds
 
 
 def _limit(value: int | None, name: str) -> int | None:
@@ -125,12 +139,42 @@ def check_number(value: int, name: str, least: int) -> int:
     return value
 
 
+def check_text(value: object, name: str) -> None:
+    """Something that can be handed to a new process."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    try:
+        whole = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
+        raise ValueError(f"{name} must be text without null characters, not {value!r}")
+
+
+def check_keywords(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The keyword arguments of the target."""
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs must be a mapping, not {type(kwargs).__name__}")
+    for name in kwargs:
+        if not isinstance(name, str):
+            raise TypeError(f"a name in kwargs must be a string, not {name!r}")
+    return dict(kwargs)
+
+
 def environment(env: Mapping[str, str | None] | None) -> Mapping[str, str] | None:
     """The environment with these changes; None takes a variable away."""
     if env is None:
         return None
     if not isinstance(env, Mapping):
         raise TypeError(f"env must be a mapping, not {type(env).__name__}")
+    for name, value in env.items():
+        check_text(name, "a name in env")
+        if value is not None:
+            check_text(value, f"env[{name!r}]")
+        if not name or "=" in name:
+            raise ValueError(f"no variable of the environment can be named {name!r}")
     changed: dict[str, str | None] = {**os.environ, **env}
     return {name: value for name, value in changed.items() if value is not None}
 
@@ -144,6 +188,11 @@ def check_target(target: Callable[..., Any]) -> str:
     function = target
     while hasattr(function, "func"):  # a partial
         function = function.func
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            "target must not be a generator, which nobody would iterate over; put "
+            "what it yields into a queue"
+        )
     function = getattr(function, "__func__", function)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     module = getattr(function, "__module__", None)

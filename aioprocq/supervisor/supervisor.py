@@ -23,19 +23,28 @@ from typing import Any, Literal, Self
 from ..drivers.hub_station import HubStation
 from ..errors import WorkerError
 from ..machines.restart import Backoff
-from ..queues.handle import owned_among
+from ..queues.handle import Handle, owned_among
 from .child import Launch, Output
 from .control import pack_message
 from .draining import until_idle
 from .events import Events, EventStream, WorkerEvent
 from .group import WorkerGroup
 from .main_module import check_not_loading
-from .options import check_number, check_options, check_target
+from .options import (
+    check_keywords,
+    check_number,
+    check_options,
+    check_target,
+    check_text,
+)
 from .worker import Worker
 
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger("aioprocq")
+
+_SHARE = 0.8
+"""Of the time to drain, how much may pass before all are told to finish."""
 
 
 class Supervisor:
@@ -164,17 +173,18 @@ class Supervisor:
             job_timeout=job_timeout,
             heartbeat=heartbeat,
         )
-        task, carried = pack_message((target, args, dict(kwargs or {})))
-        stations = tuple(_stations(carried))
-        launch = Launch(task, stations, options.env, options.output)
+        task, carried = pack_message((target, args, check_keywords(kwargs)))
+        queues = owned_among(carried)
+        stations = tuple(map(_station_of, queues))
+        launch = Launch(task, stations, options.env, options.output, tuple(queues))
         group = WorkerGroup(self, self._name(name, default), launch, options)
         self._groups.append(group)
         await group.begin(count)
         return group
 
     def _name(self, name: str | None, default: str) -> str:
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a string, not {type(name).__name__}")
+        if name is not None:
+            check_text(name, "name")
         wanted = name or default
         number = self._numbers[wanted] = self._numbers.get(wanted, 0) + 1
         return wanted if number == 1 else f"{wanted}-{number}"
@@ -218,7 +228,7 @@ class Supervisor:
         kind: type[BaseException] | None,
         failure: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool:
+    ) -> Literal[False]:  # a bool may be True, and mypy misses what is then returned
         graceful = failure is None and not self._failures
         self._state = "stopping"
         shielded = isinstance(failure, asyncio.CancelledError)
@@ -308,7 +318,7 @@ class Supervisor:
             return found
 
         idle = asyncio.ensure_future(
-            until_idle(workers, stations, time.monotonic() + longest)
+            until_idle(workers, stations, time.monotonic() + _SHARE * longest)
         )
         hurried = asyncio.ensure_future(self._hurried.wait())
         try:
@@ -327,12 +337,11 @@ class Supervisor:
             group.hurry()
 
 
-def _stations(carried: list[int]) -> Iterable[HubStation]:
-    for handle in owned_among(carried):
-        station = handle.station
-        while not isinstance(station, HubStation):
-            station = station.behind  # type: ignore[attr-defined]
-        yield station
+def _station_of(handle: Handle) -> HubStation:
+    station = handle.station
+    while not isinstance(station, HubStation):
+        station = station.behind  # type: ignore[attr-defined]
+    return station
 
 
 async def _all(waits: Iterable[Awaitable[None]]) -> None:

@@ -94,6 +94,7 @@ class Worker:
         self._job: tuple[int, int] = (0, 0)
         self._job_since = 0.0
         self._condemned = False
+        self._unwanted = False
 
     def __repr__(self) -> str:
         return f"<Worker {self.name!r} {self.slot.state.value} pid={self.pid}>"
@@ -141,7 +142,7 @@ class Worker:
         try:
             setup = self._setup(self.name, self.slot.attempt, self)
             self.child = Child(self._launch, setup, self)
-        except OSError as failure:
+        except Exception as failure:
             failure.add_note(f"aioprocq: worker {self.name} could not be started")
             self.failure = failure
             self._loop.call_soon(self._not_started)
@@ -215,6 +216,7 @@ class Worker:
         """Let it finish what it has begun, then end; by force if it takes too long."""
         if within is None:
             within = self._options.drain_timeout
+        self._unwanted = True  # also where it is condemned and takes no plan
         state = self.slot.state
         if state is WorkerState.BACKING_OFF:
             self._cancel_timers()
@@ -236,6 +238,7 @@ class Worker:
         if self.slot.state is WorkerState.BACKING_OFF:
             self.drain(reason)
             return
+        self._unwanted = True
         if self.slot.state not in (*_RUNNING, WorkerState.DRAINING):
             return
         self.slot.stop(reason)
@@ -311,7 +314,8 @@ class Worker:
         self._tell("exited", status=status, held=held, detail=stacks)
         self._report(status)
         # It may have been replaced already, or nobody needs it any more.
-        unwanted = self.successor is not None or self._keeper.ending
+        replaced = self.successor is not None
+        unwanted = replaced or self._unwanted or self._keeper.ending
         if verdict is Verdict.RESTART and unwanted:
             self.slot.drain(ExitReason.SHUTDOWN)
             self._keeper.ended(self, Verdict.DONE)

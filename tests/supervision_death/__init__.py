@@ -1,0 +1,1 @@
+"""What a supervisor is for: deaths of every kind, at every moment, and none left."""

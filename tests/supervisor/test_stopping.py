@@ -1,0 +1,120 @@
+"""How workers learn that they are to finish, and what becomes of those that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+import aioprocq
+from aioprocq import Backoff, ExitReason
+
+from . import roles, targets
+from .watching import exists, pids, rest, soon, until
+
+pytestmark = pytest.mark.both_loops
+
+QUICK = Backoff(initial=0)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("target", [roles.stop_when_told, roles.stop_when_told_async])
+async def test_stopping_is_a_flag_and_an_event(target, loop):
+    out: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        group = await supervisor.start(target, out, loop=loop)
+        assert await soon(out.get()) == ("up", False, False)
+        await soon(group.scale(0))
+        assert await soon(out.get()) == ("told", True, True)
+    assert group.statistics().exits == {"scaled down": 1}
+
+
+async def test_a_thread_that_lingers_is_waited_for():
+    out: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        events = supervisor.events()
+        await supervisor.start(roles.return_but_for_a_thread, out)
+    assert out.get_nowait() == "it has lingered"
+    assert [e.status for e in await rest(events) if e.kind == "exited"] == [
+        "exit code 0"
+    ]
+
+
+async def test_who_is_scaled_down_while_it_is_killed_is_not_restarted():
+    out: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        events = supervisor.events()
+        group = await supervisor.start(roles.stall, out, backoff=QUICK)
+        await soon(out.get())
+        group.kill(f"{group.name}-0")  # shows its stacks first
+        await soon(group.scale(0))
+        assert pids(group) == []
+    kinds = [event.kind for event in await rest(events)]
+    assert kinds == ["starting", "ready", "stopping", "exited"]
+
+
+async def test_an_exception_in_the_body_stops_them_at_once():
+    out: Any = aioprocq.Queue()
+    with pytest.raises(LookupError, match="mine"):
+        async with aioprocq.Supervisor() as supervisor:
+            events = supervisor.events()
+            group = await supervisor.start(roles.stall, out, stop_timeout=0.1)
+            await supervisor.start(targets.wait_until_told_async)
+            (pid,) = pids(group)
+            await soon(out.get())
+            raise LookupError("mine")
+    assert not exists(pid)
+    seen = await rest(events)
+    ends = {e.group: (e.reason, e.status) for e in seen if e.kind == "exited"}
+    assert ends["stall"] == (ExitReason.SHUTDOWN, "signal SIGKILL")
+    assert ends["wait_until_told_async"][0] is ExitReason.SHUTDOWN
+    assert "draining" not in {event.kind for event in seen}
+
+
+async def test_queues_live_for_as_long_as_workers_use_them():
+    async def wire(supervisor: aioprocq.Supervisor, results: Any) -> None:
+        jobs: Any = aioprocq.JoinableQueue()
+        await jobs.put_many(range(10))
+        await supervisor.start(targets.square, jobs, results)
+
+    results: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        await wire(supervisor, results)
+        gc.collect()
+        got = [(await soon(results.get()))[1] for _ in range(10)]
+    assert got == [n * n for n in range(10)]
+
+
+async def test_the_error_of_the_body_joins_that_of_the_workers():
+    with pytest.raises(ExceptionGroup) as caught:
+        async with aioprocq.Supervisor() as supervisor:
+            await supervisor.start(targets.fail, max_restarts=0)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise LookupError("mine, too")
+    kinds = {type(error) for error in caught.value.exceptions}
+    assert kinds == {aioprocq.WorkersExhausted, LookupError}
+
+
+async def test_the_window_forgets(tmp_path):
+    flag = tmp_path / "flag"
+    async with aioprocq.Supervisor() as supervisor:
+        events = supervisor.events()
+        group = await supervisor.start(
+            roles.fail_quickly_twice,
+            str(flag),
+            max_restarts=1,
+            within=0,
+            backoff=QUICK,
+        )
+        for attempt in (2, 3, 4):
+            await until(events, "starting", lambda e, n=attempt: e.attempt == n)
+        flag.touch()
+        await until(events, "ready", lambda e: e.attempt >= 4)
+    figures = group.statistics()
+    assert figures.restarts >= 3
+    assert figures.workers[0].restarts == figures.restarts
+    assert figures.exits["error"] == figures.restarts
