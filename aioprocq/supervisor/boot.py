@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -155,8 +156,10 @@ def main(control: int, lifeline: int, stacks: int, parent: int) -> None:
         try:
             _run(setup, line)
         finally:
-            # It is about to end, and nothing is left that could be interrupted.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # It is about to end, and nothing is left that could be interrupted; but
+            # a thread that Python waits for has yet to be told.
+            if not _threads_linger():
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except SystemExit as failure:
         _exit(line, failure)
     except asyncio.CancelledError as failure:
@@ -169,6 +172,11 @@ def main(control: int, lifeline: int, stacks: int, parent: int) -> None:
         line.send(Finished())
     except OSError:
         pass  # the app is gone
+
+
+def _threads_linger() -> bool:
+    main = threading.main_thread()
+    return any(not t.daemon and t is not main for t in threading.enumerate())
 
 
 def _run(setup: Setup, line: Control) -> None:
@@ -196,8 +204,6 @@ def _run(setup: Setup, line: Control) -> None:
     except OwnerLost:
         if not worker.stopping:
             raise
-    finally:
-        signals.leave = _end  # Python prints what is raised while it shuts down
 
 
 def _call(
@@ -251,7 +257,3 @@ def _fail(line: Control, failure: BaseException, code: int) -> NoReturn:
 
 def _leave() -> None:
     raise Leave(TERMINATED)
-
-
-def _end() -> None:
-    os._exit(TERMINATED)

@@ -71,12 +71,13 @@ class Control:
         Raises BlockingIOError when there is none and this is not to wait, and
         EOFError when the other end is gone. What unpickling raises is raised.
         """
+        flags = 0 if wait else socket.MSG_DONTWAIT
         try:
-            data, descriptors = receive_loaded(
-                self._end, flags=0 if wait else socket.MSG_DONTWAIT
-            )
+            data, descriptors = receive_loaded(self._end, flags=flags)
         except ConnectionResetError:
-            raise EOFError from None
+            # The other end has closed without reading everything. The kernel says so
+            # once, before it hands out what that end had sent.
+            data, descriptors = receive_loaded(self._end, flags=flags)
         if not data:
             raise EOFError
         if data[0]:
