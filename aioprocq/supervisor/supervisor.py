@@ -143,7 +143,9 @@ class Supervisor:
         Raises:
             WorkerStartError: no worker became ready; its cause is what the worker
                 raised. Nothing of the group is left running.
-            TypeError, ValueError: an argument is wrong, or does not pickle.
+            TypeError, ValueError: an argument is wrong.
+            Exception: what the pickler raises for the target or its arguments, with
+                the part that does not pickle in a note.
             WorkerError: the supervisor is not running.
 
         Cancellation: what was started is stopped.
