@@ -19,7 +19,9 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NoReturn
 
 from ..drivers.lifeline import hold
@@ -76,7 +78,7 @@ class Signals:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def terminate(self, *_: object) -> None:
+    def terminate(self, _: int = 0, frame: FrameType | None = None) -> None:
         """SIGTERM: drain, or leave at once."""
         at_once = False
         try:
@@ -86,6 +88,8 @@ class Signals:
         except (BlockingIOError, EOFError):
             pass
         self.drain()
+        if at_once and in_finalizer(frame):
+            os._exit(TERMINATED)  # what is raised there is printed, and goes nowhere
         if at_once:
             self.leave()
 
@@ -128,6 +132,16 @@ class Limits:
             self._control.send(Recycle(limit))
         except OSError:
             pass
+
+
+def in_finalizer(frame: FrameType | None) -> bool:
+    """Whether a signal has interrupted a ``__del__``, or a callback of a weakref."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def resident_bytes() -> int:
