@@ -212,10 +212,7 @@ def _run(setup: Setup, line: Control) -> None:
     line.send(Ready())
     try:
         _call(target, args, kwargs, new_loop, signals)
-    except QueueShutDown:
-        if not worker.stopping:
-            raise
-    except OwnerLost:
+    except (QueueShutDown, OwnerLost):
         if not worker.stopping:
             raise
 
@@ -256,7 +253,6 @@ def _exit(line: Control, failure: BaseException) -> None:
     if code in (None, 0):
         return
     if isinstance(failure, (Leave, asyncio.CancelledError)):
-        os.environ.pop("PYTHONINSPECT", None)
         sys.exit(TERMINATED)
     _fail(line, failure, code if isinstance(code, int) else 1)
 

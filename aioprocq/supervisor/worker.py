@@ -78,7 +78,6 @@ class Worker:
         self.departure: Departure | None = None
         self.successor: Worker | None = None
         self.waits: bool | None = None
-        self.items = 0
         self._keeper = keeper
         self._group = group
         self._launch = launch
@@ -87,7 +86,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._finished = False
-        self._started_at = self._ready_at = 0.0
+        self._ready_at = 0.0
         self._oom_kills = 0
         self._pinged: float | None = None
         self._suspect = False
@@ -136,7 +135,6 @@ class Worker:
         self._finished = self._condemned = self._suspect = False
         self._pinged = self.waits = None
         self._ready_at = 0.0
-        self._started_at = time.monotonic()
         self._oom_kills = oom_kills()
         self._job = (0, 0)
         try:
