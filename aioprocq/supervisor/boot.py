@@ -12,7 +12,9 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
+import functools
 import inspect
 import os
 import signal
@@ -20,7 +22,7 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -69,14 +71,11 @@ class Signals:
 
     def remove_from(self, loop: asyncio.AbstractEventLoop) -> None:
         """The loop is about to close: let a signal do without it."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
-        try:
+        with _signals_held():
             for number in _HEEDED:
                 loop.remove_signal_handler(number)
             self.leave = _leave
             self.install()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def terminate(self, _: int = 0, frame: FrameType | None = None) -> None:
         """SIGTERM: drain, or leave at once."""
@@ -224,20 +223,43 @@ def _call(
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None,
     signals: Signals,
 ) -> None:
-    outcome = target(*args, **kwargs)
-    if not inspect.isawaitable(outcome):
-        return
+    # What is raised between the call and the loop's first step would leave a loop
+    # half made, or a coroutine that nobody awaits, and both complain on stderr.
+    with contextlib.ExitStack() as undisturbed:
+        if _is_async(target):
+            undisturbed.enter_context(_signals_held())
+        outcome = target(*args, **kwargs)
+        if not inspect.isawaitable(outcome):
+            return
+        undisturbed.enter_context(_signals_held())
 
-    async def run() -> None:
-        running = asyncio.get_running_loop()
-        signals.install_on(running)
-        try:
-            await outcome
-        finally:
-            signals.remove_from(running)
+        async def run() -> None:
+            running = asyncio.get_running_loop()
+            signals.install_on(running)
+            undisturbed.close()
+            try:
+                await outcome
+            finally:
+                signals.remove_from(running)
 
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(run())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(run())
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_async(target: Callable[..., Any]) -> bool:
+    while isinstance(target, functools.partial):
+        target = target.func
+    call = getattr(target, "__call__", None)  # noqa: B004  # of an object, maybe async
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call)
 
 
 def _loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

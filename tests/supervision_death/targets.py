@@ -201,3 +201,30 @@ def arrive_slowly(place: Path) -> Slow:
 
 def take_slowly(slow: Slow) -> None:
     idle()
+
+
+class ToldTooEarly(asyncio.DefaultEventLoopPolicy):
+    """In the worker, a loop is made only when a signal to end has come."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__()
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return _make_loops_late, (self.place,)
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        be_here(self.place, "half_made")
+        while signal.SIGTERM not in signal.sigpending():
+            time.sleep(0.001)
+        return super().new_event_loop()
+
+
+def _make_loops_late(place: Path) -> ToldTooEarly:
+    policy = ToldTooEarly(place)
+    asyncio.set_event_loop_policy(policy)
+    return policy
+
+
+async def idle_late(_: ToldTooEarly) -> None:
+    await idle_async()

@@ -29,6 +29,7 @@ from .targets import Slow, who_is_here
 pytestmark = pytest.mark.both_loops
 
 Numbers = JoinableQueue[int]
+LONG = 60.0
 ASKED_TO_END = ["starting", "ready", "draining", "exited"]
 
 
@@ -320,6 +321,22 @@ async def test_stopped_when_the_app_leaves(tmp_path: Path) -> None:
             await eventually(lambda: all(map(is_stopped, pids_of(group))))
             raise ZeroDivisionError
     assert {e.status for e in supervisor.told("exited")} == {"signal SIGKILL"}
+
+
+async def test_told_to_leave_while_its_loop_is_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with Observed() as supervisor:
+            await supervisor.start(
+                targets.idle_late,
+                targets.ToldTooEarly(tmp_path),
+                stop_timeout=LONG,
+            )
+            await eventually(here(tmp_path, "half_made"))
+            raise ZeroDivisionError
+    assert caplog.messages == []  # no coroutine that nobody awaits
+    assert capfd.readouterr().err == ""  # no loop half made that complains
 
 
 async def test_one_group_gives_up_and_the_others_go_with_it(tmp_path: Path) -> None:
