@@ -388,6 +388,7 @@ class HubLink(Station):
             self._disposed = True
             loopless.discard(self)
             loop = self.loop
+        self._drop_segments()
         if loop is not None and not loop.is_closed() and running_loop() is not loop:
             loop.call_soon_threadsafe(self._release)
         else:

@@ -502,6 +502,7 @@ class PeerLink(Station):
             self._lose()
             lanes, self._lanes = self._lanes, None
             wakeup, self._wakeup = self._wakeup, None
+        self._drop_segments()
         if lanes is not None:
             lanes.close()
         if wakeup is not None:

@@ -1,21 +1,20 @@
-"""Large items: their bytes lie in a segment of shared memory of their own.
+"""Large items: their bytes lie in a segment of shared memory.
 
 Invariants:
 
-* A segment is written once, by the process that puts, before anything is sent.
+* A segment is written by the process that puts, before anything is sent, and not
+  again while anybody can see what was written; see ``pool``.
 * It is never copied on its way: the hub passes its descriptor on.
-* Each consumer maps it privately. What it changes in an array that it got is
-  its own business, and a second delivery of the item shows the original.
+* Consumers map it to read only: what one of them got, the others and a second
+  delivery of the item get too.
 * The kernel frees it when the last descriptor and the last mapping are gone,
   whoever has died meanwhile.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import pickle
-import sys
 from collections.abc import Sequence
 
 from ..errors import ProtocolError
@@ -30,16 +29,20 @@ from ..wire.payload import (
     encode_head,
     unpacking,
 )
+from .mappings import Mappings, map_to_read
+from .pool import AT_ONCE, SegmentPool, write_at
 from .transport import MOST_DESCRIPTORS, exhausted, shared_memory
 
 __all__ = ["build_parcel", "open_payload"]
 
 _ALIGN = 64
-_AT_ONCE = 1 << 30
 
 
-def build_parcel(draft: Draft) -> Parcel:
-    """Write what is large into a segment. OSError leaves nothing open."""
+def build_parcel(draft: Draft, pool: SegmentPool | None = None) -> Parcel:
+    """Write what is large into a segment. OSError leaves nothing open.
+
+    The segment is one of the pool's, if it has one for this.
+    """
     if len(draft.carried) >= MOST_DESCRIPTORS:
         raise ValueError(
             f"an item with {len(draft.carried) // 2} queues in it needs more "
@@ -51,29 +54,23 @@ def build_parcel(draft: Draft) -> Parcel:
     if not draft.buffers and len(draft.data) <= INLINE_LIMIT:
         head = ParcelHead(draft.data, len(draft.data), (), len(carried))
         return Parcel(encode_head(head), tuple(carried), draft.size)
-    segment = Descriptor(_write_segment(draft))
-    head = ParcelHead(None, len(draft.data), lengths, len(carried))
+    segment, key = _write_segment(draft, pool)
+    head = ParcelHead(None, len(draft.data), lengths, len(carried), key)
     return Parcel(encode_head(head), (segment, *carried), draft.size)
 
 
-def _write_segment(draft: Draft) -> int:
+def _write_segment(draft: Draft, pool: SegmentPool | None) -> tuple[Descriptor, int]:
     places = _places(len(draft.data), [b.nbytes for b in draft.buffers])
-    number = shared_memory("segment", places[-1])
-    try:
-        _write(number, 0, memoryview(draft.data))
-        for at, part in zip(places[1:], draft.buffers, strict=False):
-            _write(number, at, part)
-    except BaseException:
-        os.close(number)
-        raise
-    return number
-
-
-def _write(number: int, at: int, part: memoryview) -> None:
-    while part.nbytes:
-        written = os.pwrite(number, part[:_AT_ONCE], at)
-        part = part[written:]
-        at += written
+    parts = list(zip(places, [memoryview(draft.data), *draft.buffers], strict=False))
+    loan = pool.borrow(places[-1]) if pool is not None else None
+    if loan is not None:
+        segment, claim = loan
+        segment.write(parts)
+        return claim, segment.key
+    own = Descriptor(shared_memory("segment", places[-1]))
+    for at, part in parts:
+        write_at(own.fileno(), at, part)
+    return own, 0
 
 
 def _places(first: int, lengths: Sequence[int]) -> list[int]:
@@ -87,8 +84,11 @@ def _places(first: int, lengths: Sequence[int]) -> list[int]:
     return [*places, end]
 
 
-def open_payload(payload: Payload) -> object:
-    """Unpickle an item, with what lies behind its descriptors."""
+def open_payload(payload: Payload, mappings: Mappings | None = None) -> object:
+    """Unpickle an item, with what lies behind its descriptors.
+
+    Buffers are views to read only of the segment, which live as long as they do.
+    """
     if not isinstance(payload, Parcel):
         return pickle.loads(payload)
     head = decode_head(payload.head)
@@ -99,9 +99,7 @@ def open_payload(payload: Payload) -> object:
         with unpacking(descriptors):
             return pickle.loads(head.inline)
     places = _places(head.length, head.buffers)
-    if os.fstat(descriptors[0].fileno()).st_size < places[-1]:
-        raise ProtocolError("a segment that is shorter than its head says")
-    view = memoryview(_map(descriptors[0].fileno(), places[-1]))
+    view = _view(descriptors[0], places[-1], head.segment, mappings)
     buffers = [
         view[at : at + length]
         for at, length in zip(places[1:], head.buffers, strict=False)
@@ -110,18 +108,27 @@ def open_payload(payload: Payload) -> object:
         return pickle.loads(view[: head.length], buffers=buffers)
 
 
-def _map(number: int, size: int) -> mmap.mmap | bytearray:
-    prot = mmap.PROT_READ | mmap.PROT_WRITE
+def _view(
+    segment: Descriptor, size: int, key: int, mappings: Mappings | None
+) -> memoryview:
+    status = os.fstat(segment.fileno())
+    if status.st_size < size:
+        raise ProtocolError("a segment that is shorter than its head says")
+    if key and mappings is not None:
+        view = mappings.view(
+            segment, (status.st_dev, status.st_ino, key), status.st_size
+        )
+        if view is not None:
+            return view
     try:
-        if sys.version_info >= (3, 13):
-            return mmap.mmap(number, size, mmap.MAP_PRIVATE, prot, trackfd=False)
-        return mmap.mmap(number, size, mmap.MAP_PRIVATE, prot)
+        # Such a mapping holds the claim, if the segment is one that is used again.
+        return memoryview(map_to_read(segment.fileno(), size))
     except OSError as failure:
         if not exhausted(failure):
             raise
         # Before 3.13 a mapping keeps a descriptor of its own. The item has been
         # handed out, so it must not fail for that: copy it.
-        return _copy(number, size)
+        return memoryview(_copy(segment.fileno(), size)).toreadonly()
 
 
 def _copy(number: int, size: int) -> bytearray:
@@ -129,5 +136,5 @@ def _copy(number: int, size: int) -> bytearray:
     view = memoryview(copy)
     done = 0
     while done < size:
-        done += os.preadv(number, [view[done : done + _AT_ONCE]], done)
+        done += os.preadv(number, [view[done : done + AT_ONCE]], done)
     return copy

@@ -27,7 +27,9 @@ from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire.frames import Ask
 from ..wire.payload import Draft, Payload
-from .segment import build_parcel
+from .mappings import Mappings
+from .pool import SegmentPool
+from .segment import build_parcel, open_payload
 from .transport import Wakeup
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
@@ -91,6 +93,8 @@ class Station(ABC):
         self.lock = threading.Lock()
         self.quick = 0
         self.fresh: deque[Payload] = deque()
+        self.pool = SegmentPool()
+        self.mappings = Mappings()
         self._leader: ThreadWaiter | None = None
         self._followers: deque[ThreadWaiter] = deque()
         self._wakeup: Wakeup | None = None
@@ -242,7 +246,16 @@ class Station(ABC):
 
     def pack(self, draft: bytes | Draft) -> Payload:
         """A payload from a pickle; OSError leaves nothing behind."""
-        return build_parcel(draft) if isinstance(draft, Draft) else draft
+        return build_parcel(draft, self.pool) if isinstance(draft, Draft) else draft
+
+    def open(self, payload: Payload) -> object:
+        """What a payload was made of."""
+        return open_payload(payload, self.mappings)
+
+    def _drop_segments(self) -> None:
+        # Who still puts, or gets, here goes without them.
+        self.pool.close()
+        self.mappings.close()
 
     def new_waiter(self, *, size: int = 0, linger: bool = False) -> ThreadWaiter:
         """A waiter for the calling thread."""

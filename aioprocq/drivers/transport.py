@@ -8,6 +8,7 @@ wanted            Linux                       elsewhere, or when forced
 message lanes     SOCK_SEQPACKET pairs        SOCK_DGRAM pairs
 end of a process  end-of-file on the lane     end-of-file on a SOCK_STREAM pair
 shared memory     memfd_create, sealed        an unlinked temporary file
+used again        yes, by flock and /proc     no
 waiting           epoll                       kqueue or poll, by ``selectors``
 waking a thread   eventfd                     a pipe
 ================  ==========================  =================================
@@ -47,6 +48,7 @@ __all__ = [
     "opening",
     "receive_dial",
     "receive_loaded",
+    "reopen",
     "scratch_file",
     "send_dial",
     "send_loaded",
@@ -243,6 +245,11 @@ def shared_memory(name: str, size: int) -> int:
         os.close(number)
         raise
     return number
+
+
+def reopen(number: int) -> int:
+    """Open a descriptor's file anew, to read: it shares no lock with the first."""
+    return os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def map_page(number: int, *, write: bool = True) -> Page:

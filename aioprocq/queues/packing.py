@@ -61,7 +61,7 @@ def unpack(
     try:
         if type(payload) is bytes:
             return pickle.loads(payload)
-        return open_payload(payload)
+        return station.open(payload)
     except Exception as failure:
         failure.add_note(
             f"aioprocq: this item of queue {station.settings.name!r} could not be "

@@ -53,7 +53,7 @@ OUT_OF_BAND = 32768
 MOST_BUFFERS = 4096
 """Buffers of one item that travel out of band; its head has to fit in a frame."""
 
-_HEAD = Struct("<BQII")
+_HEAD = Struct("<BQIIQ")
 _HUGE = 1 << 40
 
 dumps = pickle.dumps
@@ -124,12 +124,16 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class ParcelHead:
-    """What a parcel's segment contains; ``inline`` when it has none."""
+    """What a parcel's segment contains; ``inline`` when it has none.
+
+    ``segment`` names one that is used again, and is 0 for one that is not.
+    """
 
     inline: bytes | None
     length: int
     buffers: tuple[int, ...]
     carried: int
+    segment: int = 0
 
 
 def size_of(payload: Payload) -> int:
@@ -140,21 +144,22 @@ def size_of(payload: Payload) -> int:
 def encode_head(head: ParcelHead) -> bytes:
     """A parcel's head as bytes."""
     count = len(head.buffers)
-    start = _HEAD.pack(0, head.length, count, head.carried << 1 | (head.inline is None))
+    flags = head.carried << 1 | (head.inline is None)
+    start = _HEAD.pack(0, head.length, count, flags, head.segment)
     return start + pack(f"<{count}Q", *head.buffers) + (head.inline or b"")
 
 
 def decode_head(data: bytes) -> ParcelHead:
     """A parcel's head from bytes; ProtocolError when it is none."""
     try:
-        zero, length, count, flags = _HEAD.unpack_from(data)
+        zero, length, count, flags, segment = _HEAD.unpack_from(data)
         buffers = unpack_from(f"<{count}Q", data, _HEAD.size)
     except error:
         raise ProtocolError("the head of a parcel is cut short") from None
     if zero:
         raise ProtocolError("the head of a parcel does not begin like one")
     inline = None if flags & 1 else data[_HEAD.size + 8 * count :]
-    return ParcelHead(inline, length, buffers, flags >> 1)
+    return ParcelHead(inline, length, buffers, flags >> 1, segment)
 
 
 class _Luggage(threading.local):

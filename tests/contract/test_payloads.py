@@ -79,29 +79,41 @@ def test_many_buffers_in_one_item(face: str) -> None:
     assert run_solo(face, aioprocq.Queue[Any](), nested)
 
 
-async def write_to_what_was_got(queue: Face) -> tuple[bool, int, int]:
-    await queue.put(numpy.zeros(MIB, dtype="uint8"))
+async def write_to_what_was_got(queue: Face, size: int) -> list[Any]:
+    await queue.put(numpy.zeros(size, dtype="uint8"))
     await queue.put(bytearray(MIB))
     array, raw = await queue.get(), await queue.get()
-    array[:] = 9
+    copy = array.copy()
+    copy[:] = 9
     raw[0] = 9
-    return array.flags.writeable, int(array.sum()), raw[0]
+    return [array.flags.writeable, int(array.sum()), int(copy.sum()), raw[0]]
 
 
-def test_what_was_got_can_be_written_to(face: str) -> None:
-    written = run_solo(face, aioprocq.Queue[Any](), write_to_what_was_got)
-    assert written == (True, 9 * MIB, 9)
+def test_a_large_array_is_to_be_read_and_a_copy_of_it_can_be_written(
+    face: str,
+) -> None:
+    queue = aioprocq.Queue[Any]()
+    written = run_solo(face, queue, write_to_what_was_got, MIB)
+    assert written == [False, 0, 9 * MIB, 9]
+
+
+def test_a_small_array_is_a_copy_already(face: str) -> None:
+    written = run_solo(face, aioprocq.Queue[Any](), write_to_what_was_got, 100)
+    assert written == [True, 0, 900, 9]
 
 
 async def spoil_and_retry(queue: Face, size: int) -> list[int]:
-    """Write into the first delivery; the second one is as it was put."""
-    await queue.put(numpy.zeros(size, dtype="uint8"))
+    """Spoil what can be of the first delivery; the second one is as it was put."""
+    await queue.put([numpy.zeros(size, dtype="uint8"), [0]])
     queue.shutdown()
     sums = []
     async for delivery in queue.deliveries():
-        sums.append(int(delivery.item.sum()))
+        array, more = delivery.item
+        sums.append(int(array.sum()) + more[0])
         if delivery.attempt == 1:
-            delivery.item[:] = 9
+            more[0] = 9
+            if array.flags.writeable:
+                array[:] = 9
             delivery.retry()
         else:
             delivery.done()

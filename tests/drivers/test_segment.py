@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -8,12 +7,16 @@ import pickle
 from pickle import PickleBuffer
 from typing import Any
 
+import numpy
 import pytest
 
 import aioprocq
 from aioprocq import ProtocolError
-from aioprocq.drivers import segment
+from aioprocq.drivers import mappings, pool, segment
+from aioprocq.drivers.mappings import Mappings
+from aioprocq.drivers.pool import SegmentPool
 from aioprocq.drivers.segment import build_parcel, open_payload
+from aioprocq.drivers.transport import PORTABLE
 from aioprocq.wire import payload
 from aioprocq.wire.frames import INLINE_LIMIT, MAX_FRAME, encode_parcel
 from aioprocq.wire.payload import (
@@ -28,6 +31,7 @@ from tests.death.scarcity import scarce
 
 from .stations import LARGE
 
+recycling = pytest.mark.skipif(PORTABLE, reason="segments are used once there")
 GET_SEALS, SHRINK, GROW, SEAL = 1034, 0x2, 0x4, 0x1
 
 
@@ -41,14 +45,14 @@ class Buffers:
         return Buffers, tuple(PickleBuffer(part) for part in self.parts)
 
 
-def build(item: object) -> Parcel:
+def build(item: object, pool: SegmentPool | None = None) -> Parcel:
     draft = pack_item(item)
     assert isinstance(draft, Draft)
-    return build_parcel(draft)
+    return build_parcel(draft, pool)
 
 
 def address(view: Any) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+    return int(numpy.frombuffer(view, dtype="uint8").ctypes.data)
 
 
 def descriptors() -> int:
@@ -85,13 +89,15 @@ def test_buffers_are_aligned_to_a_cache_line() -> None:
     assert [address(part) % 64 for part in got.parts] == [0] * 4
 
 
-def test_what_a_consumer_changes_is_its_own_business() -> None:
+def test_what_a_consumer_gets_is_to_be_read() -> None:
     parcel = build(Buffers(bytearray(b"a" * LARGE)))
-    first: Any = open_payload(parcel)
-    first.parts[0][:5] = b"other"
-    second: Any = open_payload(parcel)
-    assert bytes(second.parts[0][:5]) == b"aaaaa"
-    assert bytes(first.parts[0][:6]) == b"othera", "the first still has its change"
+    got: Any = open_payload(parcel)
+    assert got.parts[0].readonly
+    with pytest.raises(TypeError):
+        got.parts[0][:5] = b"other"
+    again: Any = open_payload(parcel)
+    assert address(again.parts[0]) != address(got.parts[0])
+    assert bytes(again.parts[0]) == b"a" * LARGE
 
 
 def test_a_later_change_to_the_object_does_not_leak_in() -> None:
@@ -169,15 +175,13 @@ def test_a_parcel_has_descriptors_of_its_own() -> None:
 def test_without_a_descriptor_to_spare_a_large_item_is_opened_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(segment, "_AT_ONCE", 10_001)  # where it is copied: in parts
+    monkeypatch.setattr(segment, "AT_ONCE", 10_001)  # where it is copied: in parts
     data = bytes(range(256)) * 400
     parcel = build(Buffers(bytearray(data)))
     with scarce(0):
         got: Any = open_payload(parcel)
     assert bytes(got.parts[0]) == data
-    got.parts[0][:5] = b"other"
-    again: Any = open_payload(parcel)
-    assert bytes(again.parts[0]) == data
+    assert got.parts[0].readonly
 
 
 def test_a_segment_that_cannot_be_mapped_otherwise_says_so(
@@ -187,7 +191,7 @@ def test_a_segment_that_cannot_be_mapped_otherwise_says_so(
         raise OSError(errno.ENOMEM, "no memory")
 
     parcel = build("x" * LARGE)
-    monkeypatch.setattr(segment.mmap, "mmap", no_memory)
+    monkeypatch.setattr(mappings.mmap, "mmap", no_memory)
     with pytest.raises(OSError, match="no memory"):
         open_payload(parcel)
 
@@ -195,7 +199,7 @@ def test_a_segment_that_cannot_be_mapped_otherwise_says_so(
 def test_what_the_kernel_does_not_write_at_once_is_written_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(segment, "_AT_ONCE", 10_001)
+    monkeypatch.setattr(pool, "AT_ONCE", 10_001)
     data = bytes(range(256)) * 400
     got: Any = open_payload(build(Buffers(bytearray(data), bytearray(data[::-1]))))
     assert [bytes(part) for part in got.parts] == [data, data[::-1]]
@@ -264,3 +268,84 @@ def test_an_item_of_very_many_buffers_fits_into_a_frame(
     assert len(encode_parcel(0, 0, parcel.size, parcel.head)) <= MAX_FRAME
     got: Any = open_payload(parcel)
     assert len(got.parts) == 8200
+
+
+@pytest.fixture
+def kept() -> Any:
+    """A pool and mappings, as a station has them."""
+    pair = SegmentPool(), Mappings()
+    yield pair
+    for one in pair:
+        one.close()
+
+
+@recycling
+def test_a_segment_is_used_again_when_the_last_view_is_gone(kept: Any) -> None:
+    pool, mapped = kept
+    parcel = build(Buffers(bytearray(b"a" * LARGE)), pool)
+    key = decode_head(parcel.head).segment
+    assert key
+    got: Any = open_payload(parcel, mapped)
+    place = address(got.parts[0])
+    rest = got.parts[0][10:20]
+    del parcel, got
+    other = build(Buffers(bytearray(b"b" * LARGE)), pool)
+    assert decode_head(other.head).segment != key, "a slice of the first still lives"
+    assert bytes(rest) == b"a" * 10
+    del rest
+    third = build(Buffers(bytearray(b"c" * LARGE)), pool)
+    assert decode_head(third.head).segment == key
+    assert pool.statistics().reused == 1
+    again: Any = open_payload(third, mapped)
+    assert address(again.parts[0]) == place, "it was still mapped"
+    assert bytes(again.parts[0]) == b"c" * LARGE
+    assert bytes(open_payload(other, mapped).parts[0]) == b"b" * LARGE  # type: ignore[attr-defined]  # Buffers
+
+
+@recycling
+def test_an_array_is_a_view_to_read_only_and_keeps_its_segment(kept: Any) -> None:
+    pool, mapped = kept
+    got: Any = open_payload(build(numpy.arange(LARGE), pool), mapped)
+    assert not got.flags.writeable
+    assert not got.flags.owndata
+    part = got[5:].reshape(-1, 1)[::7]
+    del got
+    build(numpy.zeros(LARGE, dtype=int), pool)
+    assert pool.statistics().reused == 0
+    assert numpy.array_equal(part[:, 0], numpy.arange(LARGE)[5::7])
+    copy = part.copy()
+    copy[:] = 0
+    del part
+    build(numpy.zeros(LARGE, dtype=int), pool)
+    assert pool.statistics().reused == 1
+
+
+@recycling
+def test_without_mappings_a_view_keeps_its_segment_too(kept: Any) -> None:
+    pool, _ = kept
+    got: Any = open_payload(build(Buffers(bytearray(b"a" * LARGE)), pool))
+    build(Buffers(bytearray(b"b" * LARGE)), pool)
+    assert pool.statistics().reused == 0
+    assert bytes(got.parts[0]) == b"a" * LARGE
+    del got
+    build(Buffers(bytearray(b"c" * LARGE)), pool)
+    assert pool.statistics().reused == 1
+
+
+@recycling
+def test_without_a_descriptor_to_spare_a_segment_is_copied(kept: Any) -> None:
+    pool, mapped = kept
+    parcel = build(Buffers(bytearray(b"a" * LARGE)), pool)
+    with scarce(0):
+        got: Any = open_payload(parcel, mapped)
+    assert bytes(got.parts[0]) == b"a" * LARGE
+    assert len(mapped) == 0
+
+
+@recycling
+def test_a_long_pickle_lets_its_segment_go_at_once(kept: Any) -> None:
+    pool, mapped = kept
+    for number in range(5):
+        assert open_payload(build(str(number) * LARGE, pool), mapped)
+    assert pool.statistics().reused == 4
+    assert len(mapped) == 1
