@@ -366,6 +366,8 @@ class HubLink(Station):
         sender = Descriptor(self._reception_sender.detach())
         station = PeerStation(self.settings, sender, self._page_file)
         self._close_sockets()
+        self._forget_segments()
+        del self.hub, self.fresh  # with the items, which hold segments
         return station
 
     def _close_sockets(self) -> None:

@@ -492,6 +492,8 @@ class PeerLink(Station):
             self._lanes.close()
         if self._wakeup is not None:
             self._wakeup.close()
+        self._forget_segments()
+        self.machine = None  # with the items that have come, and hold segments
         return type(self)(self.settings, self._reception, self._page_file)
 
     def dispose(self) -> None:

@@ -21,7 +21,7 @@ import threading
 
 from ..machines.recycling import Shelf, ShelfStatistics, capacity_for
 from ..wire.payload import Descriptor
-from .transport import PORTABLE, reopen, shared_memory
+from .transport import PORTABLE, exhausted, reopen, shared_memory
 
 __all__ = ["AT_ONCE", "Segment", "SegmentPool", "write_at"]
 
@@ -144,9 +144,11 @@ class SegmentPool:
                 return None
             try:
                 return self._borrow(size)
-            except OSError:
+            except OSError as failure:
                 # Whatever it is that is short, this keeps some of it.
                 self._shelf.give_up_all()
+                if self._works is None and not exhausted(failure):
+                    self._works = False
                 return None
             finally:
                 self._drop()
@@ -187,8 +189,7 @@ class SegmentPool:
         if not segment.ask() or not self._locks(segment):
             return None
         number = shelf.admit(capacity)
-        if number is not None:
-            self._segments[number] = segment
+        self._segments[number] = segment
         return number
 
     def _locks(self, segment: Segment) -> bool:

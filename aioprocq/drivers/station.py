@@ -252,6 +252,11 @@ class Station(ABC):
         """What a payload was made of."""
         return open_payload(payload, self.mappings)
 
+    def _forget_segments(self) -> None:
+        # In a forked child, where a lock may be held by nobody: what this has would
+        # keep segments of the parent from being used again.
+        self.pool, self.mappings = SegmentPool(), Mappings()
+
     def _drop_segments(self) -> None:
         # Who still puts, or gets, here goes without them.
         self.pool.close()

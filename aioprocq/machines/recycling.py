@@ -128,10 +128,10 @@ class Shelf:
         lent = [one.capacity for one in self._kept.values() if one.lent]
         return len(lent) < self.most and sum(lent) + capacity <= self.most_bytes
 
-    def admit(self, capacity: int) -> int | None:
-        """Keep a new segment, lent already; None: there is no room for it."""
+    def admit(self, capacity: int) -> int:
+        """Keep a new segment, lent already; ValueError: there is no room for it."""
         if not self.has_room(capacity):
-            return None
+            raise ValueError(f"there is no room for a segment of {capacity} bytes")
         idle = [number for number, one in self._kept.items() if not one.lent]
         while self._full(capacity):
             self.give_up(idle.pop(0))
