@@ -23,7 +23,7 @@ from aioprocq.drivers.transport import PORTABLE
 from tests.contract.harness import eventually, within
 
 from .diary import CHILD, GOT, SETTLED, Diary
-from .processes import Mortal, graveyard, is_gone
+from .processes import Mortal, at_rest, graveyard, is_gone
 from .test_fork import fork, reap, sit_still
 
 numpy = pytest.importorskip("numpy")
@@ -159,24 +159,25 @@ async def someone_keeps(
         yield mortals[0], diary
 
 
-async def reused_by_one_more(queue: Any) -> int:
-    """How often a segment was used again, after one more item has come and gone."""
+async def reused_by(queue: Any, count: int) -> int:
+    """How often a segment was used again when so many items came at once, and went."""
     before: int = pool_of(queue).statistics().reused
-    await queue.put(marked(1, 2))
-    await within(queue.get())
-    return pool_of(queue).statistics().reused - before
+    for number in range(count):
+        await queue.put(marked(2, number))
+    for _ in range(count):
+        await within(queue.get())
+    return int(pool_of(queue).statistics().reused - before)
 
 
 async def test_a_consumer_that_is_killed_lets_go_by_dying(tmp_path: Path) -> None:
     queue = aioprocq.Queue[Any]()
     async with someone_keeps(queue, tmp_path) as (consumer, _):
-        await queue.put(marked(1, 2))  # so that the owner has looked at its page
-        await within(queue.get())
-        segments = pool_of(queue).statistics().lent
+        await queue.join()  # the owner knows that it was handed out
+        assert [await reused_by(queue, 1) for _ in range(3)] == [0, 1, 1]
+        assert await reused_by(queue, 2) == 1
         await consumer.kill()
-        assert await reused_by_one_more(queue) == 1
-        assert await reused_by_one_more(queue) == 1
-        assert pool_of(queue).statistics().lent == segments
+        await at_rest(queue)
+        assert await reused_by(queue, 3) == 3
 
 
 def fork_and_let_go(queue: Any, diary: Diary) -> None:
@@ -185,7 +186,7 @@ def fork_and_let_go(queue: Any, diary: Diary) -> None:
     kept, own = [array], Diary(diary.path.with_name("child"))
 
     def child() -> None:
-        told = signal.sigwait([signal.SIGUSR1])
+        told = signal.sigtimedwait([signal.SIGUSR1], 30)
         own.note(SETTLED if told and is_whole(kept[0], 1, 1) else WRONG)
 
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
@@ -200,14 +201,8 @@ def fork_and_let_go(queue: Any, diary: Diary) -> None:
 async def test_a_forked_child_holds_what_its_parent_has_let_go(tmp_path: Path) -> None:
     queue = aioprocq.Queue[Any]()
     async with someone_keeps(queue, tmp_path, fork_and_let_go) as (parent, diary):
-        await queue.put(marked(1, 2))
-        await within(queue.get())
-        for number in range(50):
-            await queue.put(marked(2, number))
-            await within(queue.get())
-        segments = pool_of(queue).statistics()
-        assert segments.lent + segments.idle > 1, "it has one of its own"
-        assert segments.reused > 40
+        await queue.join()
+        assert [await reused_by(queue, 1) for _ in range(50)] == [0] + [1] * 49
         os.kill(diary.read(CHILD)[0].number, signal.SIGUSR1)
         assert await parent.end() == 0
         child = Diary(tmp_path / "child")
