@@ -245,6 +245,9 @@ class Queue(_Generic[T]):
             ValueError: the queue is closed here.
             OSError: there are no descriptors left for a large item, which stays.
 
+        Large arrays are views of shared memory, to be read only: copy what you want
+        to write to.
+
         Cancellation: a cancelled get has taken nothing. What unpickling raises is
         raised here; the item counts as handed out.
         """
