@@ -19,7 +19,7 @@ from ..machines.hub import Hub
 from ..machines.lane import Stray
 from ..machines.record import Loaded, PeerRecord, Waiter
 from ..wire.frames import Kind, decode_parcel
-from ..wire.page import new_page
+from ..wire.page import Page, new_page
 from ..wire.payload import Descriptor, Parcel
 from .connection import Connection, reserve
 from .peer_station import PeerStation
@@ -52,13 +52,7 @@ class HubLink(Station):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._page_file = Descriptor(shared_memory("hub", PAGE_BYTES))
-        self.hub = Hub(
-            maxsize=settings.maxsize,
-            max_bytes=settings.max_bytes,
-            joinable=settings.joinable,
-            max_deliveries=settings.max_deliveries,
-            page=map_page(self._page_file.fileno()),
-        )
+        self.hub = _new_hub(settings, map_page(self._page_file.fileno()))
         self.fresh = self.hub.store.fresh
         self._holdings = Holdings()
         self._connections: dict[int, Connection] = {}
@@ -367,7 +361,9 @@ class HubLink(Station):
         station = PeerStation(self.settings, sender, self._page_file)
         self._close_sockets()
         self._forget_segments()
-        del self.hub, self.fresh  # with the items, which hold segments
+        # Without the items, which hold segments, for what the loop still calls here.
+        self.hub = _new_hub(self.settings, new_page())
+        self.fresh = self.hub.store.fresh
         return station
 
     def _close_sockets(self) -> None:
@@ -406,3 +402,13 @@ class HubLink(Station):
             self._close_sockets()
             self._page_file.close()
             self.hub.page = new_page()
+
+
+def _new_hub(settings: Settings, page: Page) -> Hub:
+    return Hub(
+        maxsize=settings.maxsize,
+        max_bytes=settings.max_bytes,
+        joinable=settings.joinable,
+        max_deliveries=settings.max_deliveries,
+        page=page,
+    )

@@ -118,7 +118,8 @@ def _view(
         view = mappings.view(
             segment, (status.st_dev, status.st_ino, key), status.st_size
         )
-        if view is not None:
+        # A segment that has grown is none of ours, but must not be cut short.
+        if view is not None and view.nbytes >= size:
             return view
     try:
         # Such a mapping holds the claim, if the segment is one that is used again.

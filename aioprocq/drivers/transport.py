@@ -249,7 +249,9 @@ def shared_memory(name: str, size: int) -> int:
 
 def reopen(number: int) -> int:
     """Open a descriptor's file anew, to read: it shares no lock with the first."""
-    return os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
+    # Not to be held up by somebody who sends a FIFO for a segment.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    return os.open(f"/proc/self/fd/{number}", flags)
 
 
 def map_page(number: int, *, write: bool = True) -> Page:

@@ -20,6 +20,7 @@ from aioprocq.drivers.transport import PORTABLE
 from aioprocq.wire import payload
 from aioprocq.wire.frames import INLINE_LIMIT, MAX_FRAME, encode_parcel
 from aioprocq.wire.payload import (
+    Descriptor,
     Draft,
     Parcel,
     ParcelHead,
@@ -349,3 +350,29 @@ def test_a_long_pickle_lets_its_segment_go_at_once(kept: Any) -> None:
         assert open_payload(build(str(number) * LARGE, pool), mapped)
     assert pool.statistics().reused == 4
     assert len(mapped) == 1
+
+
+@recycling
+def test_a_segment_that_has_grown_is_not_cut_short(kept: Any) -> None:
+    """Nobody of ours sends one: ours are sealed."""
+    _, mapped = kept
+    number = Descriptor(os.memfd_create("grows"))
+    data = pickle.dumps(b"x" * LARGE, 5)
+    for size in (LARGE, len(data)):
+        os.pwrite(number.fileno(), data[:size], 0)
+        head = encode_head(ParcelHead(None, size, (), 0, 7))
+        parcel = Parcel(head, (number,), size)
+        if size == LARGE:
+            with pytest.raises(pickle.UnpicklingError):
+                open_payload(parcel, mapped)
+    assert open_payload(parcel, mapped) == b"x" * LARGE
+
+
+@recycling
+def test_a_fifo_for_a_segment_holds_nobody_up(kept: Any) -> None:
+    _, mapped = kept
+    ends = [Descriptor(number) for number in os.pipe()]
+    parcel = Parcel(encode_head(ParcelHead(None, 0, (), 0, 7)), (ends[0],), 0)
+    ends[1].close()
+    with pytest.raises((OSError, ValueError)):
+        open_payload(parcel, mapped)

@@ -102,3 +102,17 @@ def test_a_wakeup_gives_its_descriptors_back(transport: Any) -> None:
     assert descriptors() == before + (2 if transport.PORTABLE else 1)
     wakeup.close()
     assert descriptors() == before
+
+
+def test_what_is_opened_anew_is_the_same_file_to_read_only() -> None:
+    number = native.shared_memory("test", 100)
+    again = native.reopen(number)
+    assert os.fstat(again).st_ino == os.fstat(number).st_ino
+    assert not os.get_inheritable(again)
+    fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.pwrite(again, b"x", 0)
+    os.close(number)
+    os.close(again)
