@@ -23,7 +23,7 @@ from aioprocq.drivers.transport import PORTABLE
 from tests.contract.harness import eventually, within
 
 from .diary import CHILD, GOT, SETTLED, Diary
-from .processes import Mortal, at_rest, graveyard, is_gone
+from .processes import Mortal, at_rest, graveyard, is_gone, wait_until
 from .test_fork import fork, reap, sit_still
 
 numpy = pytest.importorskip("numpy")
@@ -254,3 +254,52 @@ async def test_what_was_got_from_a_dead_owner_stays_as_it_is(tmp_path: Path) -> 
         child = diary.read(CHILD)[0].number
         await eventually(lambda: is_gone(child))
         assert (diary.read(WRONG), len(diary.read(SETTLED))) == ([], 1)
+
+
+def say_so_and_sit_still(diary: Diary) -> None:
+    diary.note(GOT)
+    sit_still()
+
+
+async def test_a_child_of_the_owner_holds_nothing_of_what_was_waiting(
+    tmp_path: Path,
+) -> None:
+    diary = Diary(tmp_path / "child")
+    queue = aioprocq.Queue[Any]()
+    async with graveyard(queue) as mortals:
+        assert await reused_by(queue, 3) == 0
+        await queue.put(marked(1, 1))
+        mortals.append(Mortal(say_so_and_sit_still, diary))
+        await eventually(lambda: bool(diary.read(GOT)))
+        await within(queue.get())
+        assert [await reused_by(queue, 3) for _ in range(3)] == [3, 3, 3]
+
+
+def hold_some_and_fork(queue: Any, diary: Diary) -> None:
+    """Be handed an item, let it go; and have a child that does nothing."""
+    queue.sync.put(marked(4, 1))
+    queue.sync.get()
+    child = Diary(diary.path.with_name("child"))
+    diary.note(CHILD, number=fork(lambda: say_so_and_sit_still(child)))
+    wait_until(lambda: bool(child.read(GOT)))
+    diary.note(GOT)
+    sit_still()
+
+
+async def test_a_child_of_a_peer_holds_nothing_of_what_the_peer_had(
+    tmp_path: Path,
+) -> None:
+    queue = aioprocq.Queue[Any]()
+    async with someone_keeps(queue, tmp_path, hold_some_and_fork) as (peer, diary):
+        for number in range(2):
+            await queue.put(marked(1, number))
+        child = diary.read(CHILD)[0].number
+        try:
+            await peer.kill()
+            await at_rest(queue)
+            while not queue.empty():
+                await within(queue.get())
+            assert await reused_by(queue, 3) == 3
+        finally:
+            os.kill(child, signal.SIGKILL)
+            await eventually(lambda: is_gone(child))

@@ -13,6 +13,7 @@ import pytest
 
 from aioprocq.drivers.readiness import poll
 from aioprocq.drivers.station import Settings, Station, driving, loopless
+from aioprocq.drivers.transport import PORTABLE
 from aioprocq.drivers.waiting import ThreadWaiter
 from aioprocq.wire.payload import Parcel, pack_item
 
@@ -312,3 +313,20 @@ def test_a_waiter_of_a_thread_has_what_it_waits_for(stations: Stations) -> None:
     waiter = stations.hub().new_waiter(size=5, linger=True)
     assert isinstance(waiter, ThreadWaiter)
     assert (waiter.size, waiter.linger) == (5, True)
+
+
+@pytest.mark.skipif(PORTABLE, reason="segments are used once there")
+def test_segments_are_used_again_until_the_station_is_disposed_of(
+    stations: Stations,
+) -> None:
+    hub, peer = stations.pair()
+    for number in range(4):
+        put(hub, str(number) * LARGE)
+        assert peer.open(get(peer)) == str(number) * LARGE
+    assert hub.pool.statistics().reused > 0
+    assert 0 < len(peer.mappings) < 4
+    for station in (peer, hub):
+        station.dispose()
+        assert station.pool.closed
+    assert len(peer.mappings) == 0
+    assert hub.pool.statistics().kept_bytes == 0
