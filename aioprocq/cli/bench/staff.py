@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 from aioprocq.cli.bench.model import BenchError
 from aioprocq.cli.interrupts import interrupts_blocked
 
-__all__ = ["Span", "Staff", "orders", "span_of"]
+__all__ = ["Span", "Staff", "ThreadStaff", "orders", "span_of"]
 
 GRACE = 5.0  # seconds for all of them
 
@@ -119,6 +120,41 @@ class Staff:
             process.close()
         self._connections.clear()
         self._processes.clear()
+
+
+class ThreadStaff(Staff):
+    """The same with threads: for queues that stay in one process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads: list[threading.Thread] = []
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    def hire(self, target: Callable[..., None], *arguments: Any) -> None:
+        """Start `target(connection, *arguments)` in a thread of its own."""
+        ours, theirs = self._context.Pipe()
+        thread = threading.Thread(
+            target=_with_connection, args=(target, theirs, *arguments), daemon=True
+        )
+        thread.start()
+        self._threads.append(thread)
+        self._connections.append(ours)
+
+    def close(self) -> None:
+        """Send everyone home. Who does not go cannot be killed, and is left."""
+        super().close()
+        for thread in self._threads:
+            thread.join(0.0 if self._busy else GRACE)
+        self._threads.clear()
+
+
+def _with_connection(
+    target: Callable[..., None], connection: Connection, *arguments: Any
+) -> None:
+    with connection:
+        target(connection, *arguments)
 
 
 def _send_home(connection: Connection) -> None:

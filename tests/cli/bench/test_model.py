@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from aioprocq.cli.bench.model import (
@@ -9,7 +11,7 @@ from aioprocq.cli.bench.model import (
     Sample,
     is_installed,
 )
-from tests.cli.bench.stand_in import RATE, TIME, make_result, make_row
+from tests.cli.bench.stand_in import RATE, TIME, make_contender, make_result, make_row
 
 
 def test_ours_is_the_first_contender():
@@ -35,6 +37,25 @@ def test_takes_the_median_of_the_rounds():
     assert result.median("ours", "rate") == 30.0
     assert result.ratio("theirs", "rate") == 3.0
     assert result.others() == ["theirs"]
+
+
+def test_a_mark_may_be_about_the_figure_itself():
+    mark = Mark(None, "rate", 25.0)
+    row = make_row(marks=(mark,))
+    result = RowResult(row, {"ours": [{"rate": 30.0}]})
+    assert row.mark(None, "rate") == mark
+    assert result.ratio(None, "rate") == 30.0
+    assert result.meets(mark)
+    assert result.decided() == [mark]
+
+
+def test_says_what_a_contender_lacks():
+    assert make_contender("a").missing() == []
+    assert make_contender("a", needs=("no_such_package",)).missing() == [
+        "no_such_package"
+    ]
+    silent = replace(make_contender("a"), answers=lambda: False)
+    assert silent.missing() == ["a server of a"]
 
 
 @pytest.mark.parametrize(
