@@ -84,8 +84,8 @@ def _check_writable(options: Options) -> None:
 
 def why_not(row: Row, scale: Scale, elapsed: float) -> str | None:
     """What stands against measuring a row, if anything does."""
-    if lacking := row.missing() or row.ours.missing():
-        return f"{', '.join(lacking)} is not installed"
+    if obstacle := row.obstacle():
+        return obstacle
     if scale.quick and row.long:
         return "a quick run leaves it out"
     if scale.quick and elapsed > LAST_START:
@@ -122,6 +122,8 @@ class _Benchmark:
                 self._measure_row(number, row, elapsed)
         finally:
             self._progress.close()
+        for reason in self._absent():
+            print(f"not compared with: {reason}")
         print(f"\n{self._summary()}, in {time.monotonic() - started:.0f} s")
 
     def _measure_row(self, number: int, row: Row, elapsed: float) -> None:
@@ -143,6 +145,14 @@ class _Benchmark:
         self._results.append(result)
         print("\n".join(report.table_lines(result)), flush=True)
 
+    def _absent(self) -> list[str]:
+        """Who was not there, with the reason."""
+        others = [each for row in self._rows for each in row.contenders[1:]]
+        found = {
+            f"{each.name}: {each.obstacle()}" for each in others if each.obstacle()
+        }
+        return sorted(found)
+
     def _skip(self, row: Row, reason: str) -> None:
         self._skipped[row.name] = reason
         print(f"{row.title}: not measured, {reason}", flush=True)
@@ -162,6 +172,7 @@ class _Benchmark:
                 "quick": options.quick,
                 "loop": options.loop,
                 "rounds_each": options.scale.rounds,
+                "absent": self._absent(),
             }
             text = report.as_json(self._results, self._skipped, facts)
             options.json_file.write_text(text + "\n", encoding="utf-8")

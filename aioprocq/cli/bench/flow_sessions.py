@@ -23,7 +23,7 @@ def flow_of(kind: Kind, flow: Flow, quick: int, full: int) -> Contender:
     session = LoopFlow if kind.coroutines else BlockingFlow
     suited = flow.plain(batches=kind.batches, coroutines=kind.coroutines)
     opener = partial(session, kind, suited)
-    return Contender(kind.name, opener, quick, full, kind.needs, kind.answers)
+    return Contender(kind.name, opener, quick, full, kind.needs, kind.lack)
 
 
 class LoopFlow(LoopSession):

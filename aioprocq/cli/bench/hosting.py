@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from multiprocessing.connection import Connection
 from typing import TypeAlias
 
@@ -107,22 +108,19 @@ def _kill_group(pid: int | None) -> None:
 def host(connection: Connection, opener: Opener, setting: Setting) -> None:
     """In the process: open the session, play as many rounds as ordered, close it."""
     os.setpgid(0, 0)
-    session: Session | None = None
-    try:
-        session = opener(setting)
-        connection.send(({}, ""))
-        while True:
-            count = connection.recv()
-            gc.collect()
-            connection.send((session.play(count), ""))
-    except EOFError:
-        pass  # That was the last round, or the benchmark is gone.
-    except Exception as error:
-        connection.send((None, _describe(error)))
-    finally:
-        connection.close()
-        if session is not None:
-            session.close()
+    with ExitStack() as stack, suppress(EOFError, OSError):  # the benchmark is gone
+        stack.enter_context(connection)
+        try:
+            session = stack.enter_context(closing(opener(setting)))
+            connection.send(({}, ""))
+            while True:
+                count = connection.recv()
+                gc.collect()
+                connection.send((session.play(count), ""))
+        except EOFError:
+            pass  # That was the last round.
+        except Exception as error:
+            connection.send((None, _describe(error)))
 
 
 def _describe(error: Exception) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import aioprocq
-from aioprocq.cli.bench.model import always
+from aioprocq.cli.bench.model import nothing
 
 if TYPE_CHECKING:
     from aioprocq.cli.bench.flow import Flow
@@ -72,7 +72,7 @@ class Kind:
     batches: bool = False
     threads: bool = False
     needs: tuple[str, ...] = ()
-    answers: Callable[[], bool] = always
+    lack: Callable[[], str | None] = nothing
 
 
 def make_ours(flow: Flow) -> OurQueue:

@@ -25,8 +25,8 @@ __all__ = [
     "Sample",
     "Session",
     "Setting",
-    "always",
     "is_installed",
+    "nothing",
 ]
 
 Sample = Mapping[str, float]  # the name of a metric → its value in its unit
@@ -63,9 +63,8 @@ class Metric:
     higher_is_better: bool
 
 
-def always() -> bool:
-    """There is no server that would have to answer."""
-    return True
+def nothing() -> None:
+    """Nothing but packages can be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,8 @@ class Contender:
 
     `quick` and `full` are the items of one round, chosen so that all contenders
     of a row take about the same time. `open` has to pickle: it is called in a
-    process of its own. `needs` names packages; `answers` says whether a server that
-    it needs is there.
+    process of its own. `needs` names packages; `lack` says what else is missing, a
+    server that does not answer, say.
     """
 
     name: str
@@ -83,14 +82,14 @@ class Contender:
     quick: int
     full: int
     needs: tuple[str, ...] = ()
-    answers: Callable[[], bool] = always
+    lack: Callable[[], str | None] = nothing
 
-    def missing(self) -> list[str]:
-        """What it needs and what is not there."""
-        lacking = [package for package in self.needs if not is_installed(package)]
-        if not lacking and not self.answers():
-            lacking.append(f"a server of {self.name}")
-        return lacking
+    def obstacle(self) -> str | None:
+        """Why it cannot be measured here, if it cannot."""
+        for package in self.needs:
+            if not is_installed(package):
+                return f"{package} is not installed"
+        return self.lack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +137,12 @@ class Row:
                 return mark
         return None
 
-    def missing(self) -> list[str]:
-        """The packages that the whole row needs and that are not installed."""
-        return [package for package in self.needs if not is_installed(package)]
+    def obstacle(self) -> str | None:
+        """Why it cannot be measured here, if it cannot."""
+        for package in self.needs:
+            if not is_installed(package):
+                return f"{package} is not installed"
+        return self.ours.obstacle()
 
 
 @dataclass(frozen=True, slots=True)

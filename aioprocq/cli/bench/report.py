@@ -9,7 +9,7 @@ from aioprocq.cli.bench.model import Metric, RowResult
 
 __all__ = ["HEADER", "as_json", "as_markdown", "format_value", "table_lines"]
 
-COLUMNS = (60, 14, 32, 7, 12, 3)
+COLUMNS = (62, 14, 32, 7, 12, 3)
 TITLES = ("row", "ours", "theirs", "ratio", "mark", "met")
 
 

@@ -31,7 +31,7 @@ def round_trip_of(kind: Kind, quick: int, full: int) -> Contender:
     """Two queues of a kind; a coroutine at this end wherever there are any."""
     session = LoopRoundTrip if kind.coroutines else BlockingRoundTrip
     opener = partial(session, kind)
-    return Contender(kind.name, opener, quick, full, kind.needs, kind.answers)
+    return Contender(kind.name, opener, quick, full, kind.needs, kind.lack)
 
 
 def raw_socket(quick: int, full: int) -> Contender:

@@ -135,5 +135,5 @@ def contenders_at_hand(row: Row, quick: bool = False) -> list[Contender]:
     return [
         contender
         for contender in row.contenders
-        if not contender.missing() and (not quick or contender.name in wanted)
+        if contender.obstacle() is None and (not quick or contender.name in wanted)
     ]

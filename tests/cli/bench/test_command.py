@@ -36,7 +36,8 @@ def test_prints_a_table_and_what_was_skipped(capsys):
     assert lines[2].startswith("title of a, rate")
     assert lines[3].startswith("title of a, time")
     assert lines[4] == "title of b: not measured, no_such_package is not installed"
-    assert lines[6].startswith("1 of 1 marks met, in ")
+    assert lines[5] == "not compared with: absent: no_such_package is not installed"
+    assert lines[7].startswith("1 of 1 marks met, in ")
 
 
 @pytest.mark.usefixtures("rows")

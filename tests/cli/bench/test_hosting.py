@@ -115,7 +115,8 @@ def test_who_hangs_is_given_up_and_killed(hosted, monkeypatch):
         session.play(1)
 
 
-def test_children_end_with_it(hosted):
+def test_children_end_with_it(hosted, monkeypatch):
+    monkeypatch.setattr(hosting, "GRACE", 0.2)  # the child holds what tells of the end
     session = hosted("fork")
     session.wait_until_open()
     child = int(session.play(1)["child"])

@@ -12,7 +12,7 @@ from typing import Any
 from aioprocq.cli.bench.flow import Flow
 from aioprocq.cli.bench.kinds import Adapter, Kind
 
-__all__ = ["REDIS", "answers"]
+__all__ = ["REDIS", "lack"]
 
 PATIENCE = 0.2  # seconds for a server to say that it is there
 
@@ -27,14 +27,15 @@ def connect(**options: Any) -> Any:
     return importlib.import_module("redis").Redis.from_url(url(), **options)
 
 
-def answers() -> bool:
-    """Whether there is a server."""
+def lack() -> str | None:
+    """Whether there is a server, and if not, where it was looked for."""
     try:
         client = connect(socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE)
         with client:
-            return bool(client.ping())
+            client.ping()
     except Exception:  # whatever it is, there is nobody to be measured
-        return False
+        return f"no Redis server answers at {url()}"
+    return None
 
 
 class RedisList(Adapter):
@@ -68,4 +69,4 @@ def make(flow: Flow) -> RedisList:
     return RedisList(f"aioprocq-bench-{uuid.uuid4().hex}")
 
 
-REDIS = Kind("Redis list", make, needs=("redis",), answers=answers)
+REDIS = Kind("Redis list", make, needs=("redis",), lack=lack)

@@ -1,0 +1,19 @@
+from aioprocq.cli.bench.others import pools
+
+
+def test_the_pool_is_left_out_as_long_as_there_is_none(monkeypatch):
+    monkeypatch.setattr(pools, "aioprocq", object())
+    assert pools.lacks_pool() == "this version of aioprocq has no WorkerPool"
+
+
+def test_it_is_not_left_out_when_there_is_one(monkeypatch):
+    class Package:
+        WorkerPool = object
+
+    monkeypatch.setattr(pools, "aioprocq", Package)
+    assert pools.lacks_pool() is None
+
+
+async def test_the_jobs_do_nothing():
+    pools.job()
+    await pools.async_job()
