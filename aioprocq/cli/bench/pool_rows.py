@@ -14,6 +14,7 @@ from aioprocq.cli.bench.others import pools
 from aioprocq.cli.bench.others.pools import PoolKind, Run
 from aioprocq.cli.bench.round_trip import summary
 from aioprocq.cli.bench.sessions import LoopSession
+from aioprocq.cli.loops import new_runner
 
 __all__ = ["POOL_ROWS"]
 
@@ -32,6 +33,13 @@ class PoolSession(LoopSession):
         self._measure = measure
         self._stack = AsyncExitStack()
         super().__init__(setting)
+
+    def play(self, count: int) -> Sample:
+        """One round; on a loop of its own where the pool ends with it."""
+        if self._kind.outlives_round:
+            return super().play(count)
+        with new_runner(self._setting.loop) as runner:
+            return runner.run(self._play(count))
 
     async def _open(self) -> None:
         if self._kind.outlives_round:

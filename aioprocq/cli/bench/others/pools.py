@@ -33,8 +33,8 @@ WORKERS = 2
 class PoolKind:
     """A pool. What `open` gives runs the job once, and is awaited.
 
-    One that does not outlive a round ends with the task that the loop runs, whether
-    it is closed or not.
+    One that does not outlive a round ends with the task that the loop runs, and then
+    that loop cannot have another.
     """
 
     name: str
