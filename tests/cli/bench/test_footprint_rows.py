@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,10 @@ def test_peers_come_and_are_weighed():
 
 
 def test_what_is_imported_is_found_where_this_process_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     (tmp_path / "found_here_only.py").write_text("")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     session = Import("import found_here_only", Setting(patience=20.0))
     assert session.play(2)["time"] > 0
+    assert list(Path(session._cache.name).rglob("found_here_only.*.pyc"))
     session.close()
