@@ -94,3 +94,14 @@ def test_a_kind_gets_what_it_can_do():
     assert (plain.name, plain.quick, plain.full) == ("multiprocessing", 1, 2)
     assert plain.open.args[1] == Flow(BLOCKING, OWNER)
     assert flow_of(OURS, flow, 1, 2).open.args[1] == flow
+
+
+def refuse(flow):
+    raise OSError("no room for a queue")
+
+
+@pytest.mark.parametrize("coroutines", [False, True])
+def test_nothing_is_left_when_there_is_no_queue(coroutines):
+    kind = Kind("none", refuse, coroutines=coroutines)
+    with pytest.raises(OSError, match="no room"):
+        flow_of(kind, Flow(OWNER, BLOCKING), 1, 1).open(Setting())

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,56 @@ def test_nobody_is_there_any_more(hosted):
         session.play(1)
     with pytest.raises(BenchError, match="died"):
         session.play(1)
+
+
+class Pet:
+    """A session that notes its end, in this process."""
+
+    closed = 0
+
+    def __init__(self, setting: Setting) -> None:
+        if setting.loop == "raise":
+            raise ValueError
+
+    def play(self, count):
+        if count == 0:
+            raise BenchError("nothing to do")
+        return {"rate": float(count)}
+
+    def close(self):
+        type(self).closed += 1
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """The two ends of a connection; the group of this process stays as it is."""
+    monkeypatch.setattr("os.setpgid", lambda pid, group: None)
+    monkeypatch.setattr(Pet, "closed", 0)
+    ours, theirs = Pipe()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_in_the_process_rounds_are_played_until_one_fails(ends):
+    ours, theirs = ends
+    ours.send(5)
+    ours.send(0)
+    hosting.host(theirs, Pet, Setting())
+    assert ours.recv() == ({}, "")
+    assert ours.recv() == ({"rate": 5.0}, "")
+    assert ours.recv() == (None, "nothing to do")
+    assert Pet.closed == 1
+
+
+def test_in_the_process_an_error_without_a_text_has_its_name(ends):
+    ours, theirs = ends
+    hosting.host(theirs, Pet, Setting("raise"))
+    assert ours.recv() == (None, "ValueError")
+    assert Pet.closed == 0
+
+
+def test_in_the_process_the_end_of_the_benchmark_is_the_end(ends):
+    ours, theirs = ends
+    ours.close()
+    hosting.host(theirs, Pet, Setting())
+    assert Pet.closed == 1

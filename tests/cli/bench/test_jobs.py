@@ -8,7 +8,7 @@ from aioprocq.cli.bench.jobs import (
     judge,
     make_jobs,
 )
-from aioprocq.cli.bench.kinds import OURS
+from aioprocq.cli.bench.kinds import OURS, Kind
 from aioprocq.cli.bench.model import Setting
 from aioprocq.cli.bench.others.standard import STANDARD
 
@@ -65,3 +65,14 @@ def test_a_worker_notes_what_its_jobs_took():
     assert shift.short >= SHORT
     assert shift.long >= 2 * SHORT
     assert shift.start < shift.until_short == shift.end
+
+
+def refuse(flow):
+    raise OSError("no room for a queue")
+
+
+@pytest.mark.parametrize("coroutines", [False, True])
+def test_nothing_is_left_when_there_is_no_queue(coroutines):
+    kind = Kind("none", refuse, coroutines=coroutines)
+    with pytest.raises(OSError, match="no room"):
+        jobs_of(kind, False, 1, 1).open(Setting())

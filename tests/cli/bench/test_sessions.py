@@ -64,6 +64,13 @@ def test_releases_when_the_warm_up_fails(session_class, monkeypatch):
     assert log == ["open", "round of 3", "release"]
 
 
+@both
+def test_there_may_be_nothing_to_release(session_class, monkeypatch):
+    monkeypatch.delattr(session_class, "_release")
+    session_class(Setting()).close()
+    assert log == ["open", "round of 3"]
+
+
 @pytest.mark.parametrize("base", [LoopSession, BlockingSession])
 def test_what_a_session_does_is_its_own(base):
     with pytest.raises(NotImplementedError):
