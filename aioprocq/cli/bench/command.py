@@ -180,7 +180,7 @@ class _Benchmark:
             picture = plot.draw(self._results, environment.one_line())
             options.plot_file.write_text(picture, encoding="utf-8")
         if options.table_file is not None:
-            note = environment.one_line()
+            note = environment.one_line(environment.PACKAGES)
             table = report.as_markdown(self._results, self._skipped, note)
             options.table_file.write_text(table + "\n", encoding="utf-8")
 

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import aioprocq
 
-__all__ = ["busy_note", "describe", "free_memory", "one_line", "processor_name"]
+__all__ = [
+    "PACKAGES",
+    "busy_note",
+    "describe",
+    "free_memory",
+    "one_line",
+    "processor_name",
+]
 
 Facts = dict[str, str | float | None]
 
@@ -44,12 +51,12 @@ def describe(packages: Sequence[str] = PACKAGES) -> dict[str, str | Facts]:
     }
 
 
-def one_line() -> str:
+def one_line(packages: Sequence[str] = ()) -> str:
     """The same for the foot of a picture, or of a table."""
-    machine, python, versions = _machine(), _python(), _versions(PACKAGES)
-    packages = ", ".join(f"{name} {v}" for name, v in versions.items() if v)
+    machine, python, versions = _machine(), _python(), _versions(packages)
+    named = ", ".join(f"{name} {v}" for name, v in versions.items() if v)
     return (
-        f"{packages}, {python['implementation']} "
+        f"{named}, {python['implementation']} "
         f"{python['version']}, {machine['system']} {machine['release']}, "
         f"{machine['cores']} × {machine['processor']}, "
         f"{datetime.now(UTC).date().isoformat()}"

@@ -73,7 +73,9 @@ def as_markdown(
         for cells in cells_of(result):
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", note]
-    lines += [f"Not measured: {name}: {why}." for name, why in skipped.items()]
+    if skipped:
+        lines += ["", "Not measured:", ""]
+        lines += [f"- `{name}`: {why}" for name, why in skipped.items()]
     return "\n".join(lines)
 
 

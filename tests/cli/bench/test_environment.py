@@ -27,6 +27,8 @@ def test_says_it_in_one_line():
     assert f"aioprocq {aioprocq.__version__}" in line
     assert platform.python_version() in line
     assert "\n" not in line
+    assert "pytest" not in line
+    assert "pytest " in one_line(["pytest", "no-such-package"])
 
 
 def test_takes_the_processors_name_from_linux(tmp_path):

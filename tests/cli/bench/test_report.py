@@ -43,7 +43,8 @@ def test_the_table_as_markdown():
     assert lines[2] == (
         "| title of row, rate | 2000 items/s | 500 items/s theirs | 4.00 | ≥ 2 | yes |"
     )
-    assert lines[-3:] == ["", "a machine", "Not measured: b: no numpy."]
+    assert lines[-6:] == ["", "a machine", "", "Not measured:", "", "- `b`: no numpy"]
+    assert as_markdown([result], {}, "a machine").endswith("\na machine")
 
 
 def test_a_mark_that_was_missed_is_shown_as_it_is():
