@@ -21,7 +21,7 @@ MISUSE = 2
 
 ROUNDS, PATIENCE = 5, 120.0
 QUICK_ROUNDS, QUICK_PATIENCE = 3, 4.0
-LAST_START = 46.0  # seconds after which a quick run begins no row
+LAST_START = 48.0  # seconds after which a quick run begins no row
 
 
 @dataclass(frozen=True, slots=True)

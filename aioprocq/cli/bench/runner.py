@@ -20,8 +20,9 @@ from aioprocq.cli.bench.model import (
 __all__ = ["Scale", "contenders_at_hand", "run_row"]
 
 
-QUICK_BUDGET = 48.0  # seconds: some are left for a row that takes longer
-USUAL_ROUND = 0.7  # seconds of a row's round, with its share of the start
+QUICK_BUDGET = 44.0  # seconds: some are left for a row that takes longer
+USUAL_START = 0.9  # seconds until a row's processes are up, and until they are gone
+USUAL_ROUND = 0.6  # seconds of a row's round
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Scale:
         if not self.quick:
             return self
         needed = rows_left * self.rounds * USUAL_ROUND
-        share = (QUICK_BUDGET - elapsed) / needed
+        share = (QUICK_BUDGET - elapsed - rows_left * USUAL_START) / needed
         return replace(self, share=min(1.0, max(0.05, share)))
 
 

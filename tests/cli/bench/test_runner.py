@@ -92,7 +92,7 @@ def test_a_quick_run_that_is_late_has_shorter_rounds():
     scale = Scale(rounds=5, quick=True)
     (contender,) = make_row().contenders[:1]
     assert scale.fitted(0.0, rows_left=1).share == 1.0
-    late = scale.fitted(QUICK_BUDGET - 1.0, rows_left=1)
+    late = scale.fitted(QUICK_BUDGET - 2.0, rows_left=1)
     assert 0.05 < late.share < 1.0
     assert late.rounds == 5
     too_late = scale.fitted(2 * QUICK_BUDGET, rows_left=5)
