@@ -17,11 +17,14 @@ INTERVAL = 0.005
 class LagMonitor:
     """Notes the worst lateness of the running loop while it is entered.
 
-    `worst` is in seconds and may be read at any time.
+    `worst` is in seconds and may be read at any time; `record` gets every lateness.
     """
 
-    def __init__(self, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, interval: float = INTERVAL, record: list[float] | None = None
+    ) -> None:
         self.worst = 0.0
+        self._record = record
         self._interval = interval
         self._due = 0.0
         self._handle: asyncio.TimerHandle | None = None
@@ -55,4 +58,7 @@ class LagMonitor:
         self._schedule(loop)
 
     def _note(self, now: float) -> None:
-        self.worst = max(self.worst, now - self._due)
+        late = now - self._due
+        self.worst = max(self.worst, late)
+        if self._record is not None:
+            self._record.append(late)

@@ -37,7 +37,7 @@ def test_the_benchmark_needs_nothing():
 def test_the_benchmark_takes_everything():
     arguments = (
         "bench --quick --only a --only b --rounds 7 --loop uvloop --list "
-        "--json a.json --plot a.svg"
+        "--json a.json --plot a.svg --table a.md"
     )
     assert options(arguments) == bench.Options(
         quick=True,
@@ -47,6 +47,7 @@ def test_the_benchmark_takes_everything():
         list_rows=True,
         json_file=Path("a.json"),
         plot_file=Path("a.svg"),
+        table_file=Path("a.md"),
     )
 
 

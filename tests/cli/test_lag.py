@@ -36,3 +36,11 @@ async def _turns(number: int) -> None:
         due = loop.create_future()
         loop.call_later(0.002, due.set_result, None)
         await due
+
+
+async def test_every_lateness_is_recorded_where_that_is_asked_for():
+    record = []
+    with LagMonitor(interval=0.001, record=record) as monitor:
+        await asyncio.sleep(0.01)
+    assert len(record) >= 2
+    assert monitor.worst == max(0.0, *record)

@@ -1,6 +1,11 @@
 """`python -m aioprocq bench`.
 
-`model` says what a benchmark is made of, `rows` what is measured, `runner` plays
-it, `report` and `plot` show it. The contenders are in `flow_*`, `round_trip` and
-`limit`; the processes that they hire are in `staff`.
+`model` says what a benchmark is made of, `rows` and the `*_rows` what is measured.
+`runner` plays the rows, each contender in a process of its own (`hosting`); `report`
+and `plot` show what came of it.
+
+A contender is a session (`sessions`), most often with a kind of queue (`kinds`;
+those of other libraries are in `others`) and workers (`staff`): `flow_*`,
+`round_trip`, `jobs`.
+To add a row, add it to the tuple at the end of its module.
 """

@@ -19,6 +19,10 @@ __all__ = ["Options", "run"]
 FAILURE = 1
 MISUSE = 2
 
+ROUNDS, PATIENCE = 5, 120.0
+QUICK_ROUNDS, QUICK_PATIENCE = 3, 4.0
+LAST_START = 48.0  # seconds after which a quick run begins no row
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -26,16 +30,24 @@ class Options:
 
     quick: bool = False
     only: tuple[str, ...] = ()
-    rounds: int = 5
+    rounds: int | None = None
     loop: str = "asyncio"
     list_rows: bool = False
     json_file: Path | None = None
     plot_file: Path | None = None
+    table_file: Path | None = None
 
     @property
     def scale(self) -> Scale:
         """How much is measured."""
-        return Scale(rounds=self.rounds, quick=self.quick)
+        usual = QUICK_ROUNDS if self.quick else ROUNDS
+        return Scale(rounds=self.rounds or usual, quick=self.quick)
+
+    @property
+    def setting(self) -> Setting:
+        """What holds for every contender."""
+        patience = QUICK_PATIENCE if self.quick else PATIENCE
+        return Setting(loop=self.loop, patience=patience)
 
 
 def run(options: Options) -> int:
@@ -55,7 +67,7 @@ def run(options: Options) -> int:
         benchmark.write_files()
     except (BenchError, OSError) as error:
         return _complain(error, FAILURE)
-    return 0
+    return FAILURE if benchmark.failed else 0
 
 
 def _check_loop(loop: str) -> None:
@@ -65,9 +77,22 @@ def _check_loop(loop: str) -> None:
 
 def _check_writable(options: Options) -> None:
     """Better now than after all has been measured."""
-    for file in (options.json_file, options.plot_file):
+    for file in (options.json_file, options.plot_file, options.table_file):
         if file is not None:
             file.open("a").close()
+
+
+def why_not(row: Row, scale: Scale, elapsed: float) -> str | None:
+    """What stands against measuring a row, if anything does."""
+    if obstacle := row.obstacle():
+        return obstacle
+    if scale.quick and row.long:
+        return "a quick run leaves it out"
+    if scale.quick and elapsed > LAST_START:
+        return "no time is left in a quick run"
+    if row.memory > environment.free_memory():
+        return f"it needs {row.memory / 1e9:.0f} GB of memory"
+    return None
 
 
 class _Benchmark:
@@ -78,6 +103,7 @@ class _Benchmark:
         self._options = options
         self._results: list[RowResult] = []
         self._skipped: dict[str, str] = {}
+        self.failed = False
         # Taken at the start: the load that the run itself makes is none of it.
         self._environment = environment.describe()
         # The plain bar: it can be wiped out while a row of the table is printed.
@@ -96,30 +122,44 @@ class _Benchmark:
                 self._measure_row(number, row, elapsed)
         finally:
             self._progress.close()
+        for reason in self._absent():
+            print(f"not compared with: {reason}")
         print(f"\n{self._summary()}, in {time.monotonic() - started:.0f} s")
 
     def _measure_row(self, number: int, row: Row, elapsed: float) -> None:
-        if lacking := row.missing():
-            reason = f"{', '.join(lacking)} is not installed"
-            self._skipped[row.name] = reason
-            print(f"{row.title}: skipped, {reason}", flush=True)
+        scale = self._options.scale
+        if reason := why_not(row, scale, elapsed):
+            self._skip(row, reason)
             return
         result = run_row(
             row,
-            Setting(loop=self._options.loop),
-            self._options.scale.fitted(elapsed, len(self._rows) - number),
+            self._options.setting,
+            scale.fitted(elapsed, len(self._rows) - number),
             lambda step: self._progress.update(number, step),
         )
-        self._results.append(result)
         self._progress.close()
+        if failure := result.failures.get(row.ours.name):
+            self.failed = True
+            self._skip(row, f"{row.ours.name} failed: {failure}")
+            return
+        self._results.append(result)
         print("\n".join(report.table_lines(result)), flush=True)
+
+    def _absent(self) -> list[str]:
+        """Who was not there, with the reason."""
+        others = [each for row in self._rows for each in row.contenders[1:]]
+        found = {
+            f"{each.name}: {each.obstacle()}" for each in others if each.obstacle()
+        }
+        return sorted(found)
+
+    def _skip(self, row: Row, reason: str) -> None:
+        self._skipped[row.name] = reason
+        print(f"{row.title}: not measured, {reason}", flush=True)
 
     def _summary(self) -> str:
         verdicts = [
-            result.meets(mark)
-            for result in self._results
-            for mark in result.row.marks
-            if mark.against in result.rounds
+            result.meets(mark) for result in self._results for mark in result.decided()
         ]
         return f"{sum(verdicts)} of {len(verdicts)} marks met"
 
@@ -131,13 +171,18 @@ class _Benchmark:
                 **self._environment,
                 "quick": options.quick,
                 "loop": options.loop,
-                "rounds_each": options.rounds,
+                "rounds_each": options.scale.rounds,
+                "absent": self._absent(),
             }
             text = report.as_json(self._results, self._skipped, facts)
             options.json_file.write_text(text + "\n", encoding="utf-8")
         if options.plot_file is not None:
             picture = plot.draw(self._results, environment.one_line())
             options.plot_file.write_text(picture, encoding="utf-8")
+        if options.table_file is not None:
+            note = environment.one_line(environment.PACKAGES)
+            table = report.as_markdown(self._results, self._skipped, note)
+            options.table_file.write_text(table + "\n", encoding="utf-8")
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import sys
@@ -12,11 +13,31 @@ from pathlib import Path
 
 import aioprocq
 
-__all__ = ["busy_note", "describe", "one_line", "processor_name"]
+__all__ = [
+    "PACKAGES",
+    "busy_note",
+    "describe",
+    "free_memory",
+    "one_line",
+    "processor_name",
+]
 
 Facts = dict[str, str | float | None]
 
-PACKAGES = ("numpy", "uvloop")
+PACKAGES = (
+    "aiomultiprocess",
+    "aioprocessing",
+    "anyio",
+    "culsans",
+    "faster-fifo",
+    "janus",
+    "loky",
+    "numpy",
+    "pebble",
+    "pyzmq",
+    "redis",
+    "uvloop",
+)
 BUSY_SHARE = 0.25  # of the cores
 
 
@@ -30,11 +51,12 @@ def describe(packages: Sequence[str] = PACKAGES) -> dict[str, str | Facts]:
     }
 
 
-def one_line() -> str:
-    """The same for the foot of a picture."""
-    machine, python, versions = _machine(), _python(), _versions(())
+def one_line(packages: Sequence[str] = ()) -> str:
+    """The same for the foot of a picture, or of a table."""
+    machine, python, versions = _machine(), _python(), _versions(packages)
+    named = ", ".join(f"{name} {v}" for name, v in versions.items() if v)
     return (
-        f"aioprocq {versions['aioprocq']}, {python['implementation']} "
+        f"{named}, {python['implementation']} "
         f"{python['version']}, {machine['system']} {machine['release']}, "
         f"{machine['cores']} × {machine['processor']}, "
         f"{datetime.now(UTC).date().isoformat()}"
@@ -78,6 +100,15 @@ def _versions(packages: Sequence[str]) -> Facts:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
     return versions
+
+
+def free_memory() -> float:
+    """Bytes that can be had; where the machine does not say, any number."""
+    try:
+        pages = os.sysconf("SC_AVPHYS_PAGES")
+    except (OSError, ValueError):
+        return math.inf
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def processor_name(cpuinfo: Path) -> str:

@@ -67,13 +67,13 @@ class Flow:
             return [make_array(self.array_size)]
         return some_items()
 
-    def plain(self) -> Flow:
-        """The same without what only this library has: batches and coroutines."""
+    def plain(self, *, batches: bool = False, coroutines: bool = False) -> Flow:
+        """The same for a queue that may not have batches, or coroutines."""
         return replace(
             self,
-            batch=1,
-            producer=_without_coroutines(self.producer),
-            consumer=_without_coroutines(self.consumer),
+            batch=self.batch if batches else 1,
+            producer=self.producer if coroutines else _without(self.producer),
+            consumer=self.consumer if coroutines else _without(self.consumer),
         )
 
     def sample(
@@ -86,5 +86,5 @@ class Flow:
         return {"rate": amount / seconds}
 
 
-def _without_coroutines(role: Role) -> Role:
+def _without(role: Role) -> Role:
     return Role.BLOCKING if role is Role.ASYNC else role

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
-import aioprocq
 from aioprocq.cli.bench.flow import Flow, Role
 from aioprocq.cli.bench.items import in_batches, in_turn
+from aioprocq.cli.bench.kinds import Blocking, blocking_face, coroutine_face
 from aioprocq.cli.bench.staff import Span, orders, span_of
 from aioprocq.cli.loops import new_runner
 
@@ -27,57 +27,30 @@ __all__ = [
     "producer",
 ]
 
-OurQueue: TypeAlias = aioprocq.Queue[Any]
-
-
-class Blocking(Protocol):
-    """What the queues of multiprocessing and our blocking face have in common."""
-
-    def put(self, item: Any, /) -> None: ...
-
-    def get(self) -> Any: ...
-
-
-def blocking_face(queue: OurQueue | Blocking) -> Blocking:
-    """The queue as blocking code uses it."""
-    return queue.sync if isinstance(queue, aioprocq.Queue) else queue
-
-
-def as_ours(queue: OurQueue | Blocking) -> OurQueue:
-    """The queue as coroutines use it: only this library's has those."""
-    if not isinstance(queue, aioprocq.Queue):
-        raise TypeError(f"{queue!r} has no coroutines")
-    return queue
-
-
 # --- processes ---------------------------------------------------------------
 
 
-def producer(
-    connection: Connection, queue: OurQueue | Blocking, flow: Flow, loop: str
-) -> None:
+def producer(connection: Connection, queue: Any, flow: Flow, loop: str) -> None:
     """A worker that puts: blocking, or on an event loop of its own."""
     items = flow.items()
     if flow.producer is Role.ASYNC:
-        ours = as_ours(queue)
+        face = coroutine_face(queue)
         with new_runner(loop) as runner:
             for count in orders(connection):
-                connection.send(runner.run(produce_async(ours, flow, items, count)))
+                connection.send(runner.run(produce_async(face, flow, items, count)))
     else:
         face = blocking_face(queue)
         for count in orders(connection):
             connection.send(produce(face, flow, items, count))
 
 
-def consumer(
-    connection: Connection, queue: OurQueue | Blocking, flow: Flow, loop: str
-) -> None:
+def consumer(connection: Connection, queue: Any, flow: Flow, loop: str) -> None:
     """A worker that gets: blocking, or on an event loop of its own."""
     if flow.consumer is Role.ASYNC:
-        ours = as_ours(queue)
+        face = coroutine_face(queue)
         with new_runner(loop) as runner:
             for _ in orders(connection):
-                connection.send(runner.run(consume_async(ours, flow)))
+                connection.send(runner.run(consume_async(face, flow)))
     else:
         face = blocking_face(queue)
         for _ in orders(connection):
@@ -90,7 +63,7 @@ def consumer(
 def produce(face: Blocking, flow: Flow, items: list[Any], count: int) -> Span:
     """Put `count` items, and an end for each consumer."""
     if flow.batch > 1:
-        put_many: Callable[[list[Any]], object] = face.put_many  # type: ignore[attr-defined]  # ours only
+        put_many: Callable[[list[Any]], object] = face.put_many  # type: ignore[attr-defined]  # not everybody's
         batches = _with_ends(flow, items, count)
         return span_of(lambda: [put_many(batch) for batch in batches])
     put, ends = face.put, [None] * flow.ends
@@ -102,9 +75,10 @@ def produce(face: Blocking, flow: Flow, items: list[Any], count: int) -> Span:
     return Span(start, time.monotonic())
 
 
-async def produce_async(
-    queue: OurQueue, flow: Flow, items: list[Any], count: int
-) -> Span:
+# Any: what is called depends on the flow, and on whose queue it is.
+
+
+async def produce_async(queue: Any, flow: Flow, items: list[Any], count: int) -> Span:
     """Put `count` items, and an end for each consumer."""
     if flow.batch > 1:
         batches = _with_ends(flow, items, count)
@@ -162,13 +136,14 @@ def _get_and_sum(get: Callable[[], Any]) -> None:
         array.sum()
 
 
-async def consume_async(queue: OurQueue, flow: Flow) -> Span:
+async def consume_async(queue: Any, flow: Flow) -> Span:
     """Get until the end."""
     start = time.monotonic()
     if flow.batch > 1:
         while (await queue.get_many(flow.batch))[-1] is not None:
             pass
     else:
-        while await queue.get() is not None:
+        get = queue.get
+        while await get() is not None:
             pass
     return Span(start, time.monotonic())

@@ -1,149 +1,119 @@
-"""The contenders of a flow: this library, and multiprocessing."""
+"""The contenders of a flow: queues of any kind."""
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 from functools import partial
 from typing import Any
 
-import aioprocq
 from aioprocq.cli.bench import flow_players as players
 from aioprocq.cli.bench.flow import Flow, Role
-from aioprocq.cli.bench.model import BenchError, Contender, Sample, Setting
-from aioprocq.cli.bench.staff import Span, Staff
-from aioprocq.cli.bench.watchdog import watchdog
-from aioprocq.cli.loops import new_runner
+from aioprocq.cli.bench.kinds import Kind, blocking_face, close_queue, coroutine_face
+from aioprocq.cli.bench.model import Contender, Sample, Setting
+from aioprocq.cli.bench.sessions import BlockingSession, LoopSession
+from aioprocq.cli.bench.staff import Span, Staff, ThreadStaff
 
-__all__ = ["OUR_NAME", "THEIR_NAME", "our_flow", "their_flow"]
-
-OUR_NAME = "aioprocq"
-THEIR_NAME = "multiprocessing"
+__all__ = ["flow_of", "staff_for"]
 
 
-def our_flow(flow: Flow, quick: int, full: int) -> Contender:
-    """This library as a contender."""
-    return Contender(OUR_NAME, partial(OurFlow, flow), quick, full)
+def flow_of(kind: Kind, flow: Flow, quick: int, full: int) -> Contender:
+    """A kind of queue as a contender.
 
-
-def their_flow(flow: Flow, quick: int, full: int) -> Contender:
-    """multiprocessing.Queue (or JoinableQueue) as a contender.
-
-    It has no batches and no coroutines: there it does the same one by one, and
-    blocking.
+    One that has no batches, or no coroutines, does the same one by one, or blocking.
     """
-    return Contender(THEIR_NAME, partial(TheirFlow, flow), quick, full)
+    session = LoopFlow if kind.coroutines else BlockingFlow
+    suited = flow.plain(batches=kind.batches, coroutines=kind.coroutines)
+    opener = partial(session, kind, suited)
+    return Contender(kind.name, opener, quick, full, kind.needs, kind.lack)
 
 
-class OurFlow:
-    """A session with `aioprocq.Queue` or `aioprocq.JoinableQueue`."""
+class LoopFlow(LoopSession):
+    """A session in whose app coroutines put and get."""
 
-    def __init__(self, flow: Flow, setting: Setting) -> None:
-        self._patience = setting.patience
-        self._runner = new_runner(setting.loop)
-        self._cast = _Cast(flow)
-        self._queue = self._runner.run(self._create())
-        try:
-            self._cast.hire(self._queue, setting.loop)
-            self.play(flow.warm_up)
-        except BaseException:
-            self.close()
-            raise
-
-    def play(self, count: int) -> Sample:
-        """One round."""
-        return self._runner.run(self._play(count))
+    def __init__(self, kind: Kind, flow: Flow, setting: Setting) -> None:
+        self._kind = kind
+        self._cast = _Cast(kind, flow)
+        self._queue: Any = None
+        self.warm_up = flow.warm_up
+        super().__init__(setting)
 
     def close(self) -> None:
         """End the workers, the queue and the loop."""
         self._cast.close()
-        self._runner.run(self._queue.aclose())
-        self._runner.close()
+        super().close()
 
-    async def _create(self) -> aioprocq.Queue[Any]:
-        """A queue that is served on the running loop.
+    async def _open(self) -> None:
+        self._queue = self._kind.make(self._cast.flow)
+        self._face = coroutine_face(self._queue)
+        self._cast.hire(self._queue, self._setting.loop)
 
-        Where both ends are workers, its owner has no other part in it.
-        """
-        flow = self._cast.flow
-        kind = aioprocq.JoinableQueue if flow.joinable else aioprocq.Queue
-        return kind(maxsize=flow.maxsize)
-
-    async def _play(self, count: int) -> Sample:
-        try:
-            async with asyncio.timeout(self._patience):
-                return await self._round(count)
-        except TimeoutError:
-            text = f"a round did not end within {self._patience:g} seconds"
-            raise BenchError(text) from None
+    async def _release(self) -> None:
+        if self._queue is not None:
+            await close_queue(self._queue)
 
     async def _round(self, count: int) -> Sample:
-        cast, flow, queue = self._cast, self._cast.flow, self._queue
+        cast, flow, face = self._cast, self._cast.flow, self._face
         cast.order(count)
         if flow.producer is Role.OWNER:
-            cast.own = await players.produce_async(queue, flow, cast.items, count)
+            cast.own = await players.produce_async(face, flow, cast.items, count)
         elif flow.consumer is Role.OWNER:
-            cast.own = await players.consume_async(queue, flow)
+            cast.own = await players.consume_async(face, flow)
         producing = await cast.producers.spans_async()
         consuming = await cast.consumers.spans_async()
         if flow.joinable:
-            await queue.join()
+            await face.join()
             consuming.append(Span.now())
         return cast.sample(count, producing, consuming)
 
 
-class TheirFlow:
-    """A session with `multiprocessing.Queue` or its `JoinableQueue`."""
+class BlockingFlow(BlockingSession):
+    """A session in whose app plain functions put and get."""
 
-    def __init__(self, flow: Flow, setting: Setting) -> None:
-        self._patience = setting.patience
-        context = multiprocessing.get_context("spawn")
-        kind = context.JoinableQueue if flow.joinable else context.Queue
-        self._queue: Any = kind(flow.maxsize)  # Any: its own type differs by kind
-        self._cast = _Cast(flow.plain())
-        try:
-            self._cast.hire(self._queue, setting.loop)
-            self.play(flow.warm_up)
-        except BaseException:
-            self.close()
-            raise
-
-    def play(self, count: int) -> Sample:
-        """One round."""
-        with watchdog(self._patience):
-            return self._round(count)
+    def __init__(self, kind: Kind, flow: Flow, setting: Setting) -> None:
+        self._kind = kind
+        self._cast = _Cast(kind, flow)
+        self._queue: Any = None
+        self.warm_up = flow.warm_up
+        super().__init__(setting)
 
     def close(self) -> None:
-        """End the workers, the queue and its thread."""
+        """End the workers and the queue."""
         self._cast.close()
-        self._queue.cancel_join_thread()
-        self._queue.close()
+        super().close()
+
+    def _open(self) -> None:
+        self._queue = self._kind.make(self._cast.flow)
+        self._face = blocking_face(self._queue)
+        self._cast.hire(self._queue, self._setting.loop)
+
+    def _release(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
 
     def _round(self, count: int) -> Sample:
-        cast, flow, queue = self._cast, self._cast.flow, self._queue
+        cast, flow, face = self._cast, self._cast.flow, self._face
         cast.order(count)
         if flow.producer is Role.OWNER:
-            cast.own = players.produce(queue, flow, cast.items, count)
+            cast.own = players.produce(face, flow, cast.items, count)
         elif flow.consumer is Role.OWNER:
-            cast.own = players.consume(queue, flow)
+            cast.own = players.consume(face, flow)
         producing, consuming = cast.producers.spans(), cast.consumers.spans()
         if flow.joinable:
-            queue.join()
+            face.join()
             consuming.append(Span.now())
         return cast.sample(count, producing, consuming)
 
 
 class _Cast:
-    """The workers at the ends of a flow, and what the owner did himself."""
+    """The workers at the ends of a flow, and what the app did itself."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, kind: Kind, flow: Flow) -> None:
         self.flow = flow
         self.items = flow.items() if flow.producer is Role.OWNER else []
-        self.producers = Staff()
-        self.consumers = Staff()
+        self.producers = staff_for(kind)
+        self.consumers = staff_for(kind)
         self.own = Span.now()
 
-    def hire(self, queue: Any, loop: str) -> None:  # Any: ours or theirs
+    def hire(self, queue: Any, loop: str) -> None:
         flow = self.flow
         if flow.consumer is not Role.OWNER:
             for _ in range(flow.consumers):
@@ -168,3 +138,8 @@ class _Cast:
     def close(self) -> None:
         self.producers.close()
         self.consumers.close()
+
+
+def staff_for(kind: Kind) -> Staff:
+    """Whoever can be at the other end of a kind of queue."""
+    return ThreadStaff() if kind.threads else Staff()

@@ -1,4 +1,4 @@
-"""What was measured, as a table and as JSON."""
+"""What was measured, as a table, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from aioprocq.cli.bench.model import Metric, RowResult
 
-__all__ = ["HEADER", "as_json", "format_value", "table_lines"]
+__all__ = ["HEADER", "as_json", "as_markdown", "format_value", "table_lines"]
 
-COLUMNS = (52, 14, 32, 7, 7, 3)
+COLUMNS = (62, 14, 32, 7, 12, 3)
 TITLES = ("row", "ours", "theirs", "ratio", "mark", "met")
 
 
@@ -21,33 +21,62 @@ def _columns(cells: Iterable[str]) -> str:
 HEADER = "\n".join([_columns(TITLES), _columns("-" * width for width in COLUMNS)])
 
 
+Cells = tuple[str, str, str, str, str, str]
+
+
 def table_lines(result: RowResult) -> list[str]:
-    """One line for each metric and each contender that ours was compared with."""
-    lines: list[str] = []
-    for metric in result.row.metrics:
-        for other in result.others():
-            first = other == result.others()[0]
-            lines.append(_columns(_cells(result, metric, other, first)))
+    """A line for each metric and each contender that ours was compared with."""
+    return [_columns(cells) for cells in cells_of(result)]
+
+
+def cells_of(result: RowResult) -> list[Cells]:
+    """The cells of those lines, in the order of `TITLES`."""
+    lines = [cells for m in result.row.metrics for cells in _metric_cells(result, m)]
+    for name, reason in result.failures.items():
+        lines.append(("", "", f"{name}: {reason}", "", "", ""))
     return lines
 
 
-def _cells(
-    result: RowResult, metric: Metric, other: str, first: bool
-) -> tuple[str, ...]:
+def _metric_cells(result: RowResult, metric: Metric) -> list[Cells]:
     row = result.row
     title = row.title if len(row.metrics) == 1 else f"{row.title}, {metric.name}"
     ours = format_value(result.median(row.ours.name, metric.name), metric.unit)
-    theirs = format_value(result.median(other, metric.name), metric.unit)
-    mark = row.mark(other, metric.name)
+    absolute = row.mark(None, metric.name)
+    lines: list[Cells] = []
+    if absolute is not None or not result.others():
+        lines.append((title, ours, "", "", *_verdict(result, metric, None)))
+    for other in result.others():
+        first = (title, ours) if not lines else ("", "")
+        theirs = format_value(result.median(other, metric.name), metric.unit)
+        ratio = f"{result.ratio(other, metric.name):.2f}"
+        verdict = _verdict(result, metric, other)
+        lines.append((*first, f"{theirs} {other}", ratio, *verdict))
+    return lines
+
+
+def _verdict(result: RowResult, metric: Metric, other: str | None) -> tuple[str, str]:
+    mark = result.row.mark(other, metric.name)
+    if mark is None:
+        return "", ""
     sign = "≥" if metric.higher_is_better else "≤"
-    return (
-        title if first else "",
-        ours if first else "",
-        f"{theirs} {other}",
-        f"{result.ratio(other, metric.name):.2f}",
-        f"{sign} {mark.ratio:g}" if mark else "",
-        ("yes" if result.meets(mark) else "no") if mark else "",
-    )
+    unit = f" {metric.unit}" if other is None else ""
+    met = "yes" if result.meets(mark) else "no"
+    return f"{sign} {mark.ratio:g}{unit}".rstrip(), met
+
+
+def as_markdown(
+    results: Sequence[RowResult], skipped: Mapping[str, str], note: str
+) -> str:
+    """The table as it stands in the documentation, with `note` below it."""
+    lines = ["| " + " | ".join(TITLES) + " |", "|" + "---|" * len(TITLES)]
+    for result in results:
+        for cells in cells_of(result):
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", note]
+    if skipped:
+        lines += ["", "Not measured:", ""]
+        lines += [f"- `{name}`: {why}" for name, why in skipped.items()]
+    return "\n".join(lines)
 
 
 def format_value(value: float, unit: str) -> str:
@@ -99,7 +128,7 @@ def _row_facts(result: RowResult) -> dict[str, object]:
                 "ratio": result.ratio(mark.against, mark.metric),
                 "met": result.meets(mark),
             }
-            for mark in row.marks
-            if mark.against in result.rounds
+            for mark in result.decided()
         ],
+        "failures": dict(result.failures),
     }

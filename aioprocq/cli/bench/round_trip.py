@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import pickle
 import socket
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-import aioprocq
-from aioprocq.cli.bench.flow_players import OurQueue, blocking_face
-from aioprocq.cli.bench.flow_sessions import OUR_NAME, THEIR_NAME
+from aioprocq.cli.bench.flow import Flow, Role
+from aioprocq.cli.bench.flow_sessions import staff_for
 from aioprocq.cli.bench.items import make_item
-from aioprocq.cli.bench.model import BenchError, Contender, Sample, Setting
-from aioprocq.cli.bench.staff import Span, Staff, orders
-from aioprocq.cli.bench.watchdog import watchdog
-from aioprocq.cli.loops import new_runner
+from aioprocq.cli.bench.kinds import Kind, blocking_face, close_queue, coroutine_face
+from aioprocq.cli.bench.model import Contender, Sample, Setting
+from aioprocq.cli.bench.sessions import BlockingSession, LoopSession
+from aioprocq.cli.bench.staff import Span, orders
 
-__all__ = ["SOCKET_NAME", "our_round_trip", "raw_socket", "their_round_trip"]
+__all__ = ["SOCKET_NAME", "raw_socket", "round_trip_of", "summary"]
 
 SOCKET_NAME = "asyncio socket"
 MESSAGE_LIMIT = 65536
 WARM_UP = 10
+FLOW = Flow(Role.OWNER, Role.BLOCKING)  # of each of the two queues
 
 
-def our_round_trip(quick: int, full: int) -> Contender:
-    """An async owner with two of this library's queues, and a blocking worker."""
-    return Contender(OUR_NAME, OurRoundTrip, quick, full)
-
-
-def their_round_trip(quick: int, full: int) -> Contender:
-    """Two of multiprocessing's queues, blocking at both ends."""
-    return Contender(THEIR_NAME, TheirRoundTrip, quick, full)
+def round_trip_of(kind: Kind, quick: int, full: int) -> Contender:
+    """Two queues of a kind; a coroutine at this end wherever there are any."""
+    session = LoopRoundTrip if kind.coroutines else BlockingRoundTrip
+    opener = partial(session, kind)
+    return Contender(kind.name, opener, quick, full, kind.needs, kind.lack)
 
 
 def raw_socket(quick: int, full: int) -> Contender:
@@ -75,85 +73,54 @@ def echo_on_socket(connection: Connection, far_end: socket.socket) -> None:
 # --- the sessions ------------------------------------------------------------
 
 
-class AsyncRoundTrip:
-    """A session whose near end is a coroutine: `_trip` and `_release` are its own."""
+class LoopRoundTrip(LoopSession):
+    """A session whose near end is a coroutine."""
 
-    def __init__(self, setting: Setting) -> None:
-        self._patience = setting.patience
-        self._runner = new_runner(setting.loop)
-        self._staff = Staff()
-        try:
-            self._runner.run(self._hire())
-            self.play(WARM_UP)
-        except BaseException:
-            self.close()
-            raise
+    warm_up = WARM_UP
 
-    def play(self, count: int) -> Sample:
-        """One round."""
-        return self._runner.run(self._play(count))
+    def __init__(self, kind: Kind, setting: Setting) -> None:
+        self._kind = kind
+        self._queues: list[Any] = []
+        super().__init__(setting)
 
-    def close(self) -> None:
-        """End the worker and the loop."""
-        self._staff.close()
-        self._runner.run(self._release())
-        self._runner.close()
+    async def _open(self) -> None:
+        self._staff = staff_for(self._kind)
+        self._queues = [self._kind.make(FLOW) for _ in range(2)]
+        self._staff.hire(echo, *self._queues)
+        there, back = map(coroutine_face, self._queues)
+        self._put, self._get = there.put, back.get
 
-    async def _hire(self) -> None:
-        raise NotImplementedError
-
-    async def _trip(self, item: Any) -> Any:
-        raise NotImplementedError
-
-    async def _release(self) -> None:
-        raise NotImplementedError
-
-    async def _play(self, count: int) -> Sample:
+    async def _round(self, count: int) -> Sample:
         self._staff.order(count)
-        try:
-            async with asyncio.timeout(self._patience):
-                times = await self._travel(count)
-                await self._staff.spans_async()
-        except TimeoutError:
-            text = f"a round did not end within {self._patience:g} seconds"
-            raise BenchError(text) from None
+        times = await travel(self._trip, count)
+        await self._staff.spans_async()
         return summary(times)
 
-    async def _travel(self, count: int) -> list[float]:
-        trip, item, clock = self._trip, make_item(0), time.perf_counter
-        times: list[float] = []
-        for _ in range(count):
-            start = clock()
-            await trip(item)
-            times.append(clock() - start)
-        return times
-
-
-class OurRoundTrip(AsyncRoundTrip):
-    """A session with two of this library's queues."""
-
-    async def _hire(self) -> None:
-        self._there: OurQueue = aioprocq.Queue()
-        self._back: OurQueue = aioprocq.Queue()
-        self._staff.hire(echo, self._there, self._back)
-
     async def _trip(self, item: Any) -> Any:
-        await self._there.put(item)
-        return await self._back.get()
+        await self._put(item)
+        return await self._get()
 
     async def _release(self) -> None:
-        await self._there.aclose()
-        await self._back.aclose()
+        for queue in self._queues:
+            await close_queue(queue)
 
 
-class RawSocket(AsyncRoundTrip):
+class RawSocket(LoopSession):
     """A session with a socket pair."""
 
-    async def _hire(self) -> None:
+    warm_up = WARM_UP
+
+    async def _open(self) -> None:
         self._near_end, far_end = socket.socketpair()
         self._near_end.setblocking(False)
         with far_end:
             self._staff.hire(echo_on_socket, far_end)
+
+    async def _round(self, count: int) -> Sample:
+        self._staff.order(count)
+        times = await travel(self._trip, count)
+        await self._staff.spans_async()
+        return summary(times)
 
     async def _trip(self, item: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -164,39 +131,45 @@ class RawSocket(AsyncRoundTrip):
         self._near_end.close()
 
 
-class TheirRoundTrip:
-    """A session with two of multiprocessing's queues."""
+async def travel(trip: Callable[[Any], Awaitable[Any]], count: int) -> list[float]:
+    """Go there and back so often; the time of each."""
+    item, clock = make_item(0), time.perf_counter
+    times: list[float] = []
+    for _ in range(count):
+        start = clock()
+        await trip(item)
+        times.append(clock() - start)
+    return times
 
-    def __init__(self, setting: Setting) -> None:
-        self._patience = setting.patience
-        context = multiprocessing.get_context("spawn")
-        self._queues = [context.Queue(), context.Queue()]
-        self._staff = Staff()
-        try:
-            self._staff.hire(echo, *self._queues)
-            self.play(WARM_UP)
-        except BaseException:
-            self.close()
-            raise
 
-    def play(self, count: int) -> Sample:
-        """One round."""
-        there, back = self._queues
-        put, get, item, clock = there.put, back.get, make_item(0), time.perf_counter
+class BlockingRoundTrip(BlockingSession):
+    """A session with two queues that have no coroutines."""
+
+    warm_up = WARM_UP
+
+    def __init__(self, kind: Kind, setting: Setting) -> None:
+        self._kind = kind
+        self._queues: list[Any] = []
+        super().__init__(setting)
+
+    def _open(self) -> None:
+        self._queues = [self._kind.make(FLOW) for _ in range(2)]
+        self._staff.hire(echo, *self._queues)
+        there, back = map(blocking_face, self._queues)
+        self._put, self._get = there.put, back.get
+
+    def _round(self, count: int) -> Sample:
+        put, get, item, clock = self._put, self._get, make_item(0), time.perf_counter
         times: list[float] = []
-        with watchdog(self._patience):
-            self._staff.order(count)
-            for _ in range(count):
-                start = clock()
-                put(item)
-                get()
-                times.append(clock() - start)
-            self._staff.spans()
+        self._staff.order(count)
+        for _ in range(count):
+            start = clock()
+            put(item)
+            get()
+            times.append(clock() - start)
+        self._staff.spans()
         return summary(times)
 
-    def close(self) -> None:
-        """End the worker, the queues and their threads."""
-        self._staff.close()
+    def _release(self) -> None:
         for queue in self._queues:
-            queue.cancel_join_thread()
             queue.close()

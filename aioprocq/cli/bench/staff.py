@@ -1,14 +1,16 @@
 """Processes that play a part in a measurement, and a pipe to each.
 
 Over the pipe goes a number of items, and back comes the span of time in which
-they were handled. `time.monotonic` is one clock for all processes of a machine,
-so spans of different processes can be compared, and no pipe's delay is measured.
+they were handled, or more than that. `time.monotonic` is one clock for all
+processes of a machine, so spans of different processes can be compared, and no
+pipe's delay is measured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Any
 from aioprocq.cli.bench.model import BenchError
 from aioprocq.cli.interrupts import interrupts_blocked
 
-__all__ = ["Span", "Staff", "orders", "span_of"]
+__all__ = ["Span", "Staff", "ThreadStaff", "orders", "readable", "span_of"]
 
 GRACE = 5.0  # seconds for all of them
 
@@ -87,17 +89,17 @@ class Staff:
         for connection in self._connections:
             connection.send(count)
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[Any]:
         """Wait, blocking, until everyone has finished."""
         spans = [_receive(connection) for connection in self._connections]
         self._busy = False
         return spans
 
-    async def spans_async(self) -> list[Span]:
+    async def spans_async(self) -> list[Any]:
         """Wait, on the event loop, until everyone has finished."""
-        spans: list[Span] = []
+        spans: list[Any] = []
         for connection in self._connections:
-            await _readable(connection.fileno())
+            await readable(connection.fileno())
             spans.append(_receive(connection))
         self._busy = False
         return spans
@@ -121,6 +123,41 @@ class Staff:
         self._processes.clear()
 
 
+class ThreadStaff(Staff):
+    """The same with threads: for queues that stay in one process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads: list[threading.Thread] = []
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    def hire(self, target: Callable[..., None], *arguments: Any) -> None:
+        """Start `target(connection, *arguments)` in a thread of its own."""
+        ours, theirs = self._context.Pipe()
+        thread = threading.Thread(
+            target=_with_connection, args=(target, theirs, *arguments), daemon=True
+        )
+        thread.start()
+        self._threads.append(thread)
+        self._connections.append(ours)
+
+    def close(self) -> None:
+        """Send everyone home. Who does not go cannot be killed, and is left."""
+        super().close()
+        for thread in self._threads:
+            thread.join(0.0 if self._busy else GRACE)
+        self._threads.clear()
+
+
+def _with_connection(
+    target: Callable[..., None], connection: Connection, *arguments: Any
+) -> None:
+    with connection:
+        target(connection, *arguments)
+
+
 def _send_home(connection: Connection) -> None:
     try:
         connection.send(None)
@@ -129,7 +166,8 @@ def _send_home(connection: Connection) -> None:
     connection.close()
 
 
-async def _readable(descriptor: int) -> None:
+async def readable(descriptor: int) -> None:
+    """Wait, on the event loop, until a descriptor can be read."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
@@ -144,9 +182,8 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _receive(connection: Connection) -> Span:
+def _receive(connection: Connection) -> Any:
     try:
-        span: Span = connection.recv()
+        return connection.recv()
     except (EOFError, ConnectionError):
         raise BenchError("a worker process has died") from None
-    return span

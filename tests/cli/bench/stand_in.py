@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aioprocq.cli.bench.model import (
     Contender,
     Mark,
@@ -24,6 +26,10 @@ class StandIn:
     def __init__(self, name: str, error: Exception | None = None) -> None:
         self._name = name
         self._error = error
+        self._closed = False
+
+    def wait_until_open(self) -> None:
+        log.append(f"{self._name} is open")
 
     def play(self, count: int) -> Sample:
         log.append(f"{self._name} plays {count}")
@@ -32,7 +38,15 @@ class StandIn:
         return {"rate": 100.0 * count, "time": 2.0}
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         log.append(f"{self._name} closes")
+
+
+def open_here(contender: Contender, setting: Setting) -> Any:
+    """In place of a process of its own."""
+    return contender.open(setting)
 
 
 def make_contender(
@@ -52,6 +66,7 @@ def make_row(
     name: str = "row",
     error: Exception | None = None,
     needs: tuple[str, ...] = (),
+    marks: tuple[Mark, ...] = (),
 ) -> Row:
     return Row(
         name,
@@ -62,7 +77,7 @@ def make_row(
             make_contender("theirs", error=error),
             make_contender("absent", needs=("no_such_package",)),
         ),
-        (Mark("theirs", "rate", 2.0), Mark("absent", "rate", 2.0)),
+        (Mark("theirs", "rate", 2.0), Mark("absent", "rate", 2.0), *marks),
         needs,
     )
 

@@ -1,7 +1,13 @@
 import platform
 
 import aioprocq
-from aioprocq.cli.bench.environment import busy_note, describe, one_line, processor_name
+from aioprocq.cli.bench.environment import (
+    busy_note,
+    describe,
+    free_memory,
+    one_line,
+    processor_name,
+)
 
 
 def test_says_on_what_it_was_measured():
@@ -21,6 +27,8 @@ def test_says_it_in_one_line():
     assert f"aioprocq {aioprocq.__version__}" in line
     assert platform.python_version() in line
     assert "\n" not in line
+    assert "pytest" not in line
+    assert "pytest " in one_line(["pytest", "no-such-package"])
 
 
 def test_takes_the_processors_name_from_linux(tmp_path):
@@ -40,3 +48,17 @@ def test_a_busy_machine_is_said_to_be_busy():
     note = busy_note(load=3.14, cores=2)
     assert note is not None
     assert "load 3.1 on 2 cores" in note
+
+
+def test_says_how_much_memory_there_is(monkeypatch):
+    assert free_memory() > 0
+    monkeypatch.setattr("os.sysconf", lambda name: 1000)
+    assert free_memory() == 1e6
+
+
+def test_takes_memory_for_endless_where_nobody_says(monkeypatch):
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr("os.sysconf", unknown)
+    assert free_memory() == float("inf")

@@ -35,6 +35,12 @@ def test_plain_has_neither_batches_nor_coroutines():
     assert flow.plain() == Flow(Role.OWNER, Role.BLOCKING, joinable=True)
 
 
+def test_plain_keeps_what_a_queue_has():
+    flow = Flow(Role.ASYNC, Role.OWNER, batch=10)
+    assert flow.plain(batches=True) == Flow(Role.BLOCKING, Role.OWNER, batch=10)
+    assert flow.plain(coroutines=True) == Flow(Role.ASYNC, Role.OWNER)
+
+
 def test_the_rate_is_from_the_first_put_to_the_last_end():
     flow = Flow(Role.BLOCKING, Role.BLOCKING, producers=2, consumers=2)
     producing = [Span(10.0, 13.0), Span(11.0, 12.0)]

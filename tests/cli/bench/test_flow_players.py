@@ -1,7 +1,6 @@
 """The loops themselves, on queues of this process; nothing is timed."""
 
 from multiprocessing import Pipe
-from queue import Queue as ThreadQueue
 from typing import Any
 
 import pytest
@@ -107,14 +106,3 @@ def test_the_processes_handle_what_they_are_told():
         assert queue.items == []
         spans = [ours.recv(), ours.recv()]
     assert all(isinstance(span, Span) for span in spans)
-
-
-def test_the_blocking_face_is_ours_or_the_queue_itself():
-    queue = aioprocq.Queue[Any]()
-    plain: Any = ThreadQueue()
-    assert isinstance(players.blocking_face(queue), aioprocq.SyncQueue)
-    assert players.blocking_face(plain) is plain
-    assert players.as_ours(queue) is queue
-    with pytest.raises(TypeError, match="no coroutines"):
-        players.as_ours(plain)
-    queue.close()

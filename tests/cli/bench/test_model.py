@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from aioprocq.cli.bench.model import (
@@ -9,7 +11,7 @@ from aioprocq.cli.bench.model import (
     Sample,
     is_installed,
 )
-from tests.cli.bench.stand_in import RATE, TIME, make_result, make_row
+from tests.cli.bench.stand_in import RATE, TIME, make_contender, make_result, make_row
 
 
 def test_ours_is_the_first_contender():
@@ -23,10 +25,9 @@ def test_finds_its_metrics_and_marks():
     assert row.mark("theirs", "other") is None
 
 
-def test_names_what_is_not_installed():
-    row = Row("a", "A", (RATE,), (), needs=("sys", "no_such_package"))
-    assert row.missing() == ["no_such_package"]
+def test_a_module_is_installed_or_not():
     assert is_installed("asyncio")
+    assert not is_installed("no_such_package")
 
 
 def test_takes_the_median_of_the_rounds():
@@ -35,6 +36,33 @@ def test_takes_the_median_of_the_rounds():
     assert result.median("ours", "rate") == 30.0
     assert result.ratio("theirs", "rate") == 3.0
     assert result.others() == ["theirs"]
+
+
+def test_a_mark_may_be_about_the_figure_itself():
+    mark = Mark(None, "rate", 25.0)
+    row = make_row(marks=(mark,))
+    result = RowResult(row, {"ours": [{"rate": 30.0}]})
+    assert row.mark(None, "rate") == mark
+    assert result.ratio(None, "rate") == 30.0
+    assert result.meets(mark)
+    assert result.decided() == [mark]
+
+
+def test_says_what_stands_against_a_contender():
+    absent = make_contender("a", needs=("no_such_package",))
+    silent = replace(make_contender("a"), lack=lambda: "no server answers")
+    assert make_contender("a").obstacle() is None
+    assert absent.obstacle() == "no_such_package is not installed"
+    assert silent.obstacle() == "no server answers"
+
+
+def test_a_row_needs_its_packages_and_ours():
+    row = Row("a", "A", (RATE,), (make_contender("a"),), needs=("sys",))
+    assert row.obstacle() is None
+    lacking = replace(row, needs=("sys", "no_such_package"))
+    assert lacking.obstacle() == "no_such_package is not installed"
+    silent = replace(make_contender("a"), lack=lambda: "no pool")
+    assert replace(row, contenders=(silent,)).obstacle() == "no pool"
 
 
 @pytest.mark.parametrize(

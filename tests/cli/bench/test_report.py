@@ -1,9 +1,17 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from aioprocq.cli.bench.report import HEADER, as_json, format_value, table_lines
-from tests.cli.bench.stand_in import make_result
+from aioprocq.cli.bench.model import Mark, RowResult, Sample
+from aioprocq.cli.bench.report import (
+    HEADER,
+    as_json,
+    as_markdown,
+    format_value,
+    table_lines,
+)
+from tests.cli.bench.stand_in import make_result, make_row
 
 
 def test_the_table_has_ours_theirs_ratio_and_mark():
@@ -13,6 +21,30 @@ def test_the_table_has_ours_theirs_ratio_and_mark():
     assert "500 items/s theirs" in rate
     assert time.split("  ")[0] == "title of row, time"
     assert time.split()[-1] == "0.25"
+
+
+def test_a_mark_about_the_figure_itself_has_a_line_without_another():
+    row = make_row(marks=(Mark(None, "rate", 25.0),))
+    rounds: dict[str, list[Sample]] = {"ours": [{"rate": 30.0, "time": 1.0}]}
+    first, second = table_lines(RowResult(row, rounds))
+    assert first.split()[-4:] == ["≥", "25", "items/s", "yes"]
+    assert second.split("  ")[0] == "title of row, time"
+
+
+def test_a_failure_has_a_line_with_its_reason():
+    result = replace(make_result([1.0], [1.0]), failures={"another": "it hangs"})
+    assert table_lines(result)[-1].strip() == "another: it hangs"
+
+
+def test_the_table_as_markdown():
+    result = make_result(ours=[2000.0], theirs=[500.0])
+    lines = as_markdown([result], {"b": "no numpy"}, "a machine").splitlines()
+    assert lines[0] == "| row | ours | theirs | ratio | mark | met |"
+    assert lines[2] == (
+        "| title of row, rate | 2000 items/s | 500 items/s theirs | 4.00 | ≥ 2 | yes |"
+    )
+    assert lines[-6:] == ["", "a machine", "", "Not measured:", "", "- `b`: no numpy"]
+    assert as_markdown([result], {}, "a machine").endswith("\na machine")
 
 
 def test_a_mark_that_was_missed_is_shown_as_it_is():

@@ -1,23 +1,23 @@
 import pytest
 
 from aioprocq.cli.bench import round_trip
+from aioprocq.cli.bench.kinds import OURS
 from aioprocq.cli.bench.model import BenchError, Setting
-from aioprocq.cli.bench.round_trip import (
-    our_round_trip,
-    raw_socket,
-    summary,
-    their_round_trip,
-)
+from aioprocq.cli.bench.others.standard import STANDARD
+from aioprocq.cli.bench.round_trip import raw_socket, round_trip_of, summary
 
 PATIENCE = 20.0  # seconds
-EVERYBODY = pytest.mark.parametrize(
-    "contender", [our_round_trip, their_round_trip, raw_socket]
-)
+CONTENDERS = [
+    round_trip_of(OURS, 1, 1),
+    round_trip_of(STANDARD, 1, 1),
+    raw_socket(1, 1),
+]
+EVERYBODY = pytest.mark.parametrize("contender", CONTENDERS, ids=lambda each: each.name)
 
 
 @EVERYBODY
 def test_items_go_there_and_back(contender):
-    session = contender(1, 1).open(Setting(patience=PATIENCE))
+    session = contender.open(Setting(patience=PATIENCE))
     try:
         for _ in range(2):
             sample = session.play(10)
@@ -26,10 +26,10 @@ def test_items_go_there_and_back(contender):
         session.close()
 
 
-@pytest.mark.parametrize("contender", [our_round_trip, raw_socket])
+@pytest.mark.parametrize("contender", CONTENDERS[::2], ids=lambda each: each.name)
 def test_goes_round_on_uvloop(contender):
     pytest.importorskip("uvloop")
-    session = contender(1, 1).open(Setting("uvloop", PATIENCE))
+    session = contender.open(Setting("uvloop", PATIENCE))
     try:
         assert session.play(10)["p50"] > 0
     finally:
@@ -47,7 +47,7 @@ def test_an_item_that_never_comes_back_ends_it(contender, monkeypatch):
     monkeypatch.setattr(round_trip, "echo", swallow)
     monkeypatch.setattr(round_trip, "echo_on_socket", swallow)
     with pytest.raises(BenchError, match="did not end"):
-        contender(1, 1).open(Setting(patience=0.5))
+        contender.open(Setting(patience=0.5))
 
 
 def test_the_percentiles_are_in_microseconds():

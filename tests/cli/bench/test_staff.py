@@ -5,7 +5,13 @@ import pytest
 
 from aioprocq.cli.bench import staff as staff_module
 from aioprocq.cli.bench.model import BenchError
-from aioprocq.cli.bench.staff import Span, Staff, orders, span_of
+from aioprocq.cli.bench.staff import (
+    Span,
+    Staff,
+    ThreadStaff,
+    orders,
+    span_of,
+)
 
 
 def count_to(connection, offset):
@@ -89,3 +95,13 @@ def test_a_span_holds_the_work():
     span = span_of(lambda: done.append(1))
     assert done == [1]
     assert span.start <= span.end <= Span.now().start
+
+
+def test_threads_do_the_same():
+    staff = ThreadStaff()
+    staff.hire(count_to, 10)
+    assert len(staff) == 1
+    staff.order(3)
+    assert staff.spans() == [Span(10, 13)]
+    staff.close()
+    assert len(staff) == 0

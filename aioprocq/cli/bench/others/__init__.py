@@ -1,0 +1,1 @@
+"""What this library is compared with. None of it is imported before it is used."""
