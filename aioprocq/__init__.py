@@ -20,6 +20,7 @@ from aioprocq.errors import (
     QueueFull,
     QueueShutDown,
     RemoteError,
+    WorkerCrashed,
     WorkerError,
     WorkersExhausted,
     WorkerStartError,
@@ -32,6 +33,10 @@ from aioprocq.queues.sync import SyncQueue
 
 if TYPE_CHECKING:
     from aioprocq.machines.restart import Backoff, ExitReason
+    from aioprocq.pool.current import CurrentJob, current_job
+    from aioprocq.pool.map import MapResults
+    from aioprocq.pool.pool import WorkerPool
+    from aioprocq.pool.statistics import PoolStatistics
     from aioprocq.supervisor.current import CurrentWorker, current_worker
     from aioprocq.supervisor.events import EventStream, HeldItem, WorkerEvent
     from aioprocq.supervisor.group import WorkerGroup
@@ -44,6 +49,7 @@ __all__ = [
     "AioprocqError",
     "Backoff",
     "CannotTravel",
+    "CurrentJob",
     "CurrentWorker",
     "DeadLetter",
     "Delivery",
@@ -53,7 +59,9 @@ __all__ = [
     "HeldItem",
     "JoinableQueue",
     "LoopMismatch",
+    "MapResults",
     "OwnerLost",
+    "PoolStatistics",
     "ProtocolError",
     "Queue",
     "QueueClosed",
@@ -64,27 +72,35 @@ __all__ = [
     "RemoteError",
     "Supervisor",
     "SyncQueue",
+    "WorkerCrashed",
     "WorkerError",
     "WorkerEvent",
     "WorkerGroup",
+    "WorkerPool",
     "WorkerStartError",
     "WorkerStatistics",
     "WorkersExhausted",
+    "current_job",
     "current_worker",
 ]
 
 # Who only uses queues, a worker for instance, does not wait for the rest.
 _LATER = {
     "Backoff": "machines.restart",
+    "CurrentJob": "pool.current",
     "CurrentWorker": "supervisor.current",
     "EventStream": "supervisor.events",
     "ExitReason": "machines.restart",
     "GroupStatistics": "supervisor.statistics",
     "HeldItem": "supervisor.events",
+    "MapResults": "pool.map",
+    "PoolStatistics": "pool.statistics",
     "Supervisor": "supervisor.supervisor",
     "WorkerEvent": "supervisor.events",
     "WorkerGroup": "supervisor.group",
+    "WorkerPool": "pool.pool",
     "WorkerStatistics": "supervisor.statistics",
+    "current_job": "pool.current",
     "current_worker": "supervisor.current",
 }
 

@@ -23,6 +23,7 @@ __all__ = [
     "QueueFull",
     "QueueShutDown",
     "RemoteError",
+    "WorkerCrashed",
     "WorkerError",
     "WorkerStartError",
     "WorkersExhausted",
@@ -164,6 +165,38 @@ class WorkersExhausted(WorkerError):
         "a worker failed too often: see the cause; raise max_restarts, or use "
         "on_exhausted='degrade' to keep the others"
     )
+
+
+class WorkerCrashed(WorkerError):
+    """The worker process that ran a job of a WorkerPool died.
+
+    The other jobs go on, and so does the pool.
+
+    Attributes:
+        job: the name of the function that it ran.
+        attempt: which attempt at the job this was, the first being 1.
+        worker: the worker's name.
+        status: how it ended, in words: "signal SIGSEGV", "exit code 3".
+    """
+
+    _message = "the worker process died; see its standard error, or use retries="
+
+    job: str = ""
+    attempt: int = 0
+    worker: str = ""
+    status: str = ""
+
+    @classmethod
+    def describe(cls, job: str, attempt: int, worker: str, status: str) -> Self:
+        """The error for one job."""
+        error = cls(
+            f"worker {worker} died ({status}) while it ran {job}, attempt {attempt}; "
+            "the pool has replaced it. See its standard error; retries= repeats such "
+            "jobs"
+        )
+        error.job, error.attempt = job, attempt
+        error.worker, error.status = worker, status
+        return error
 
 
 class RemoteError(AioprocqError):

@@ -69,6 +69,8 @@ class HubLink(Station):
         self._retry_at: float | None = None
         self._disposed = False
         self._unsettled = False
+        #: Whether dead letters stay out of the log, as somebody else tells of them.
+        self.quiet = False
         self._granted_quick = 0
         self._plain = not settings.joinable and not self.hub.room.bounded
         self._may_hurry = not self.hub.room.bounded
@@ -301,6 +303,8 @@ class HubLink(Station):
 
     def _log_dead_letters(self) -> None:
         for record in self.hub.news():
+            if self.quiet:
+                continue
             logger.error(
                 "%s: gave an item up after %d deliveries: %s",
                 self.settings.name,

@@ -275,6 +275,11 @@ class HubStation(HubWatch):
             self._carry_out()
             return done
 
+    def forget_dead(self) -> None:
+        """Drop the dead letters: somebody else keeps account of them."""
+        with self.lock:
+            self.hub.store.dead.clear()
+
     # Requests, which the owner answers itself
 
     def begin_ask(self, ask: Ask, waiter: Waiter) -> int | None:

@@ -33,7 +33,7 @@ from .mappings import Mappings, map_to_read
 from .pool import AT_ONCE, SegmentPool, write_at
 from .transport import MOST_DESCRIPTORS, exhausted, shared_memory
 
-__all__ = ["build_parcel", "open_payload"]
+__all__ = ["build_parcel", "open_payload", "peek"]
 
 _ALIGN = 64
 
@@ -106,6 +106,16 @@ def open_payload(payload: Payload, mappings: Mappings | None = None) -> object:
     ]
     with unpacking(descriptors[1:]):
         return pickle.loads(view[: head.length], buffers=buffers)
+
+
+def peek(payload: Payload, most: int) -> bytes:
+    """The beginning of an item's pickle."""
+    if not isinstance(payload, Parcel):
+        return payload[:most]
+    inline = decode_head(payload.head).inline
+    if inline is not None:
+        return inline[:most]
+    return os.pread(payload.descriptors[0].fileno(), most, 0)
 
 
 def _view(

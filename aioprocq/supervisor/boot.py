@@ -99,6 +99,8 @@ class Signals:
 
     def ping(self, *_: object) -> None:
         """SIGURG: say that we live, and whether we wait for something to do."""
+        if self._worker.on_poke is not None:
+            self._worker.on_poke()
         try:
             self._control.send(Pong(someone_waits()))
         except OSError:
@@ -208,7 +210,10 @@ def _run(setup: Setup, line: Control) -> None:
     task: Any = line.receive(wait=True)
     target, args, kwargs = task
     new_loop = _loop_factory(setup.loop)  # which may not be installed
-    line.send(Ready())
+    if setup.tells_ready:
+        worker._tell_ready = functools.partial(line.send, Ready())
+    else:
+        line.send(Ready())
     try:
         _call(target, args, kwargs, new_loop, signals)
     except (QueueShutDown, OwnerLost):

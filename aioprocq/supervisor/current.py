@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import select
+from collections.abc import Callable
 
 from ..drivers.transport import Wakeup
 
@@ -82,11 +83,22 @@ class CurrentWorker:
         self.group = group
         self.attempt = attempt
         self.stopping = Stopping()
+        self.on_poke: Callable[[], object] | None = None
+        self._tell_ready: Callable[[], object] | None = None
         self.logger = logging.getLogger(f"aioprocq.worker.{name}")
 
     def __repr__(self) -> str:
         state = "stopping" if self.stopping else "running"
         return f"<worker {self.name!r} attempt={self.attempt} {state}>"
+
+    def ready(self) -> None:
+        """Say that this worker is ready, where it was started with ready="told".
+
+        Otherwise, and after the first time, nothing happens.
+        """
+        tell, self._tell_ready = self._tell_ready, None
+        if tell is not None:
+            tell()
 
 
 _current: tuple[int, CurrentWorker] | None = None

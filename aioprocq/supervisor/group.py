@@ -274,6 +274,7 @@ class WorkerGroup:
             line_buffered=options.output is not None,
             max_items=_with_jitter(options.max_items, worker.number),
             max_rss=options.max_rss,
+            tells_ready=options.tells_ready,
         )
 
     async def _check_started(self, workers: list[Worker]) -> None:

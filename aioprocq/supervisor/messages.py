@@ -26,6 +26,7 @@ class Setup(NamedTuple):
     line_buffered: bool
     max_items: int | None
     max_rss: int | None
+    tells_ready: bool = False
 
 
 class Drain(NamedTuple):

@@ -41,6 +41,7 @@ class Options:
     loop: str | None
     env: Mapping[str, str] | None
     output: Output | None
+    tells_ready: bool
 
     @property
     def interval(self) -> float | None:
@@ -67,6 +68,7 @@ def check_options(
     output: Output | None,
     max_items: int | None,
     max_rss: int | None,
+    ready: str = "imported",
     **times: float | None,
 ) -> Options:
     """The options; TypeError or ValueError says which is wrong, and what to give."""
@@ -97,6 +99,7 @@ def check_options(
         loop=loop,
         env=environment(env),
         output=output,
+        tells_ready=_one_of(ready, "ready", ("imported", "told")) == "told",
         **checked,  # type: ignore[arg-type]
     )
 

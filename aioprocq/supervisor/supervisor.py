@@ -104,6 +104,7 @@ class Supervisor:
         loop: Literal["asyncio", "uvloop"] | None = None,
         env: Mapping[str, str | None] | None = None,
         output: Output | None = None,
+        ready: str = "imported",
         kwargs: Mapping[str, Any] | None = None,
     ) -> WorkerGroup:
         """Start a group of workers that call ``target(*args, **kwargs)``.
@@ -138,6 +139,9 @@ class Supervisor:
             env: changes to the environment; None takes a variable away.
             output: called with a worker's name, "stdout" or "stderr", and a line,
                 for each line that it prints; by default the streams are inherited.
+            ready: when a worker counts as ready: "imported", when its target is; or
+                "told", when it calls ``current_worker().ready()``, after it has
+                loaded a model for instance. ``start_timeout`` is for all until then.
             kwargs: keyword arguments for the target.
 
         Raises:
@@ -166,6 +170,7 @@ class Supervisor:
             loop=loop,
             env=env,
             output=output,
+            ready=ready,
             max_items=max_items,
             max_rss=max_rss,
             max_age=max_age,

@@ -158,11 +158,11 @@ class Worker:
         if self.slot.state is WorkerState.STARTING:
             self.condemn(ExitReason.START_TIMED_OUT)
 
-    def condemn(self, reason: ExitReason) -> None:
+    def condemn(self, reason: ExitReason, dump_time: float = DUMP_TIME) -> None:
         """Have it show where it is, and kill it; it counts as a failure."""
         self.slot.stop(reason)
         self._tell("stopping", reason=reason)
-        self._dump()
+        self._dump(dump_time)
 
     # What the process says
 
@@ -250,13 +250,13 @@ class Worker:
         self.child.drain(at_once=True)
         self._after("stop", self._options.stop_timeout, self._dump)
 
-    def _dump(self) -> None:
+    def _dump(self, dump_time: float = DUMP_TIME) -> None:
         self._cancel_timers()
         self._condemned = True
         if self.child is None:
             return
         self.child.dump()
-        self._after("kill", DUMP_TIME, self.kill)
+        self._after("kill", dump_time, self.kill)
 
     def kill(self) -> None:
         """Kill it and its process group."""

@@ -1,0 +1,185 @@
+"""The workers of a pool, as the app sees them: their boards, and their ends.
+
+Invariants:
+
+* A worker is killed for a job only while that job, and no other that somebody waits
+  for, runs in it; unless its event loop does not turn any more.
+* A worker that dies is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..machines.jobs import Jobs, JobState
+from ..machines.restart import Backoff, ExitReason, WorkerState
+from ..supervisor.events import WorkerEvent
+from ..supervisor.group import WorkerGroup
+from ..supervisor.supervisor import Supervisor
+from ..supervisor.worker import Worker
+from .board import Board, Withdrawals
+from .concurrent_server import serve_many
+from .plain_server import serve
+from .server import Orders
+
+__all__ = ["Crew", "CrewOptions"]
+
+logger = logging.getLogger("aioprocq")
+
+DUMP_TIME = 0.05
+_WITHOUT_END = 10**9
+_BACKOFF = Backoff(initial=0.02, maximum=5.0, stable_after=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CrewOptions:
+    """What ``WorkerPool`` was given for its workers."""
+
+    count: int
+    name: str
+    max_tasks: int | None
+    max_rss: int | None
+    grace_period: float
+    start_timeout: float
+    env: Any
+    output: Any
+
+
+class _Watched(Supervisor):
+    """A supervisor whose events are heard at once, in order."""
+
+    def __init__(self, hear: Callable[[WorkerEvent], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def publish(self, event: WorkerEvent) -> None:
+        super().publish(event)
+        self._hear(event)
+
+
+class Crew:
+    """The workers of one pool."""
+
+    def __init__(
+        self,
+        options: CrewOptions,
+        orders: Orders,
+        jobs: Jobs,
+        hear: Callable[[WorkerEvent], None],
+    ) -> None:
+        self.supervisor: Supervisor = _Watched(hear)
+        self.boards: dict[int, Board] = {}
+        self._options = options
+        self._orders = orders
+        self._jobs = jobs
+        self._group: WorkerGroup | None = None
+        self._withdrawals: Withdrawals = orders.withdrawals
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def group(self) -> WorkerGroup:
+        """The group of the supervisor."""
+        assert self._group is not None
+        return self._group
+
+    async def start(self) -> None:
+        """Start the workers. Raises as ``Supervisor.start`` does."""
+        options, orders = self._options, self._orders
+        self._group = await self.supervisor.start(
+            serve if orders.concurrency == 1 else serve_many,
+            orders,
+            count=options.count,
+            name=options.name,
+            restart="always",
+            max_restarts=_WITHOUT_END,
+            backoff=_BACKOFF,
+            on_exhausted="degrade",
+            ready="told",
+            start_timeout=options.start_timeout,
+            max_items=options.max_tasks,
+            max_rss=options.max_rss,
+            loop="uvloop" if orders.loop == "uvloop" else None,
+            env=options.env,
+            output=options.output,
+            # What has begun may take as long as it takes; who is in a hurry cancels.
+            drain_timeout=_WITHOUT_END,
+        )
+
+    def introduced(self, pid: int, board: Board) -> None:
+        """A worker has said who it is."""
+        self.boards[pid] = board
+
+    def gone(self, pid: int | None) -> Board | None:
+        """A worker has ended: its board, to be closed by the caller."""
+        return None if pid is None else self.boards.pop(pid, None)
+
+    def running(self) -> int:
+        """How many jobs run."""
+        return sum(len(board.running()) for board in self.boards.values())
+
+    @property
+    def ready(self) -> int:
+        """How many workers are ready."""
+        states = [worker.slot.state for worker in self.group.workers]
+        return sum(state is WorkerState.READY for state in states)
+
+    # Ending a job that nobody waits for
+
+    def withdraw(self, ident: int) -> None:
+        """See that a job that was sent does not start, or ends if it runs."""
+        self._withdrawals.add(ident)
+        found = self._find(ident)
+        heard = 0
+        if found is not None:
+            worker, board = found
+            heard = board.times_heard
+            board.ask(ident)
+            worker.ping()
+        self._loop.call_later(self._options.grace_period, self._enforce, ident, heard)
+
+    def _find(self, ident: int) -> tuple[Worker, Board] | None:
+        for worker in self._group.workers if self._group is not None else ():
+            board = self.boards.get(worker.pid or 0)
+            if board is not None and board.runs(ident):
+                return worker, board
+        return None
+
+    def _enforce(self, ident: int, heard: int) -> None:
+        # The grace period is over.
+        job = self._jobs.sent.get(ident)
+        if job is None or job.state is not JobState.ABANDONED:
+            return
+        found = self._find(ident)
+        if found is None:
+            return  # it has not started, and will not
+        worker, board = found
+        others = [other for other in board.running() if self._wanted(other)]
+        if others and board.times_heard != heard:
+            self._retire(worker)
+            self._loop.call_later(
+                self._options.grace_period, self._enforce, ident, heard
+            )
+        elif board.condemn(ident):
+            self._kill(worker)
+
+    def _wanted(self, ident: int) -> bool:
+        job = self._jobs.sent.get(ident)
+        return job is not None and job.state is JobState.SENT
+
+    def _retire(self, worker: Worker) -> None:
+        # It finishes the jobs of others, and takes no more; another takes its place.
+        if worker.slot.state is WorkerState.READY:
+            self.group.recycle(worker, "a job that does not end")
+
+    def _kill(self, worker: Worker) -> None:
+        running = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STARTING)
+        if worker.slot.state in running:
+            logger.warning(
+                "worker %s is killed: its job did not end within its grace period",
+                worker.name,
+            )
+            worker.condemn(ExitReason.DEADLINE, DUMP_TIME)

@@ -1,0 +1,120 @@
+"""A pool as a ``concurrent.futures.Executor``, for code that wants one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, Protocol
+
+from ..errors import WorkerError
+
+__all__ = ["PoolExecutor"]
+
+
+class Submitting(Protocol):
+    """The pool, as its executor sees it."""
+
+    def submit(
+        self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> asyncio.Future[Any]:
+        """Submit a job, on the loop."""
+
+
+class _ExecutorFuture(Future[Any]):
+    """Does not let a loop's thread wait for itself."""
+
+    loop_thread = 0
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._check()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check()
+        return super().exception(timeout)
+
+    def _check(self) -> None:
+        if not self.done() and threading.get_ident() == self.loop_thread:
+            raise WorkerError(
+                "waiting here would block the event loop that the answer comes "
+                "through; await asyncio.wrap_future(future) instead"
+            )
+
+
+class PoolExecutor(Executor):
+    """Submits jobs to a WorkerPool, from the thread of its loop or from any other.
+
+    Cancelling one of its futures cancels the job, also one that runs. ``shutdown``
+    makes this executor refuse jobs; the pool goes on.
+    """
+
+    def __init__(self, pool: Submitting, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool = pool
+        self._loop = loop
+        self._loop_thread = getattr(loop, "_thread_id", None) or threading.get_ident()
+        self._shut = False
+        self._pending: set[Future[Any]] = set()
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Call a function in a worker; raises as ``WorkerPool.submit`` does.
+
+        From another thread, what the pickler raises comes through the future.
+        """
+        if self._shut:
+            raise RuntimeError("this executor is shut down; take pool.executor anew")
+        future = _ExecutorFuture()
+        future.loop_thread = self._loop_thread
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        if threading.get_ident() == self._loop_thread:
+            self._connect(future, self._pool.submit(fn, *args, **kwargs))
+        else:
+            self._loop.call_soon_threadsafe(self._start, future, fn, args, kwargs)
+        return future
+
+    def _start(self, future: Future[Any], fn: Any, args: Any, kwargs: Any) -> None:
+        if future.cancelled():
+            return
+        try:
+            job = self._pool.submit(fn, *args, **kwargs)
+        except BaseException as failure:
+            future.set_exception(failure)
+        else:
+            self._connect(future, job)
+
+    def _connect(self, future: Future[Any], job: asyncio.Future[Any]) -> None:
+        def forward(_: object) -> None:
+            if future.cancelled():
+                job.cancelled() or job.exception()
+            elif job.cancelled():
+                future.cancel()
+                future.set_running_or_notify_cancel()
+            elif future.set_running_or_notify_cancel():
+                failure = job.exception()
+                if failure is None:
+                    future.set_result(job.result())
+                else:
+                    future.set_exception(failure)
+
+        def backward(_: object) -> None:
+            if future.cancelled() and not job.done():
+                self._loop.call_soon_threadsafe(job.cancel)
+
+        job.add_done_callback(forward)
+        future.add_done_callback(backward)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Refuse further jobs. ``wait`` waits for those before, in another thread."""
+        self._shut = True
+        pending = list(self._pending)
+        if cancel_futures:
+            for future in pending:
+                future.cancel()
+        if wait and threading.get_ident() != self._loop_thread:
+            for future in pending:
+                if not future.cancelled():
+                    future.exception()

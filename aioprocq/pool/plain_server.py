@@ -1,0 +1,192 @@
+"""A worker that runs one job at a time, in its main thread.
+
+Invariants:
+
+* The results of a chunk are in the outbox, or sent, as soon as they are computed.
+* ``_task`` is the job that runs on the event loop, and None while none does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from ..errors import AioprocqError, QueueShutDown
+from ..supervisor.boot import Leave
+from ..supervisor.current import current_worker
+from ..supervisor.remote import Failure
+from ..wire.payload import Payload
+from .board import Board
+from .calls import PART, Call, pack_record
+from .current import CurrentJob, running_job
+from .server import Orders, Server, loop_factory
+
+__all__ = ["PlainServer", "serve"]
+
+PART_TIME = 0.05
+"""Seconds after which results of a chunk are sent, although more are to come."""
+
+
+def serve(orders: Orders) -> None:
+    """The target of such workers."""
+    PlainServer(orders).run()
+
+
+class PlainServer(Server):
+    """Serves plain functions, and async ones one by one."""
+
+    def __init__(self, orders: Orders) -> None:
+        super().__init__(orders)
+        self._runner: asyncio.Runner | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._job = CurrentJob(0, self.board, 0)
+        running_job.set(self._job)
+
+    def run(self) -> None:
+        """Serve until the queue is shut down, or this worker is to leave."""
+        current_worker().on_poke = self._poked
+        self.begin()
+        try:
+            while True:
+                got = self.jobs.station.take_delivery()
+                if got is None:
+                    got = self._wait()
+                self._serve(got[0])
+                self.jobs.station.settle(got[1])
+                self.board.end(0)
+                if self.board.condemned:
+                    self.pause()
+        except QueueShutDown:
+            pass
+        finally:
+            if self._runner is not None:
+                self._runner.close()
+
+    def _wait(self) -> Any:
+        take = self.jobs.station.take_delivery
+        return self.orders.jobs.sync._wait(take, None, True, None, linger=True)
+
+    def _serve(self, payload: Payload) -> None:
+        call = self.open(payload)
+        if call is None or not self.may_start(call.ident, 0):
+            return
+        self._job.ident = call.ident
+        function = call.function
+        try:
+            function = self.find(function)
+            context = self.context_of(call)
+            if type(call.args) is list:
+                Chunk(self, call, function, context).run()
+                return
+            value = self.call(function, call.args, call.kwargs, context)
+        except (Leave, _PoolGone):
+            raise
+        except BaseException as failure:
+            self.answer_failure(call.ident, failure)
+        else:
+            self.answer_value(call.ident, function, value)
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        context: Context,
+    ) -> Any:
+        """What a function returns, or what it returns returns when awaited."""
+        if kwargs:
+            value = context.run(function, *args, **kwargs)
+        else:
+            value = context.run(function, *args)
+        if inspect.isawaitable(value):
+            return self._run_async(value, context)
+        return value
+
+    def _run_async(self, awaitable: Any, context: Context) -> Any:
+        if self._runner is None:
+            self._runner = asyncio.Runner(loop_factory=loop_factory(self.orders.loop))
+        loop = self._runner.get_loop()
+
+        async def wait() -> Any:
+            return await awaitable
+
+        self._task = loop.create_task(wait(), context=context)
+        if self.board.asked(0):  # before there was a task that could be cancelled
+            self._task.cancel()
+        try:
+            return loop.run_until_complete(self._task)
+        finally:
+            self._task = None
+
+    def _poked(self) -> None:
+        # In a signal's handler, between any two steps of Python.
+        self.board.heard()
+        task = self._task
+        if task is not None and self.board.asked(0):
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+class _PoolGone(Exception):
+    """An answer could not be sent."""
+
+
+class Chunk:
+    """Calls of one function with one argument each."""
+
+    def __init__(
+        self,
+        server: PlainServer,
+        call: Call,
+        function: Callable[..., Any],
+        context: Context,
+    ) -> None:
+        self._server = server
+        self._call = call
+        self._function = function
+        self._context = context
+        self._board: Board = server.board
+        self._sent = 0
+
+    def run(self) -> None:
+        """Make the calls, keeping each result, and answer."""
+        board, args = self._board, self._call.args
+        board.empty_outbox(0)
+        began = sent = time.monotonic()
+        for done, argument in enumerate(args, 1):
+            record = self._record(argument)
+            kept = board.keep(record)
+            now = time.monotonic()
+            if not kept or now - sent > PART_TIME:
+                self._send_part(done, b"" if kept else record)
+                sent = now
+            if board.condemned or board.asked(0):
+                break
+        _, kept_records = board.outbox()
+        elapsed = time.monotonic() - began
+        self._answer((self._call.ident, (self._sent, kept_records, elapsed)))
+
+    def _record(self, argument: Any) -> bytes:
+        try:
+            return pack_record(
+                self._server.call(self._function, (argument,), None, self._context)
+            )
+        except Leave:
+            raise
+        except BaseException as failure:
+            return pack_record(Failure.capture(failure))
+
+    def _send_part(self, done: int, more: bytes) -> None:
+        _, kept = self._board.outbox()
+        self._answer((self._call.ident, PART, (self._sent, kept + more)))
+        self._sent = done
+        self._board.empty_outbox(done)
+
+    def _answer(self, answer: tuple[Any, ...]) -> None:
+        try:
+            self._server.answer(answer)
+        except AioprocqError as failure:
+            raise _PoolGone from failure

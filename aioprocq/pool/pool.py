@@ -1,0 +1,524 @@
+"""WorkerPool: call a function in another process, and await it.
+
+Invariants:
+
+* Every job that was submitted is resolved once: with its result, with what it raised,
+  with WorkerCrashed, as timed out, or as cancelled.
+* An answer reaches the call that it answers, or nobody.
+* When a worker's end is heard, all that it had answered has been dealt with before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from asyncio import _get_running_loop as running_loop
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
+
+from ..errors import WorkerCrashed, WorkerError
+from ..machines.jobs import Fate, Job, Jobs, JobState
+from ..machines.restart import ExitReason
+from ..queues.joinable import JoinableQueue
+from ..queues.queue import Queue
+from ..supervisor.events import WorkerEvent
+from ..supervisor.options import check_number
+from ..wire.payload import Payload
+from .answers import Answers
+from .board import MOST_SLOTS, Withdrawals
+from .calls import References, draft_call, ident_of
+from .context import find_variables, name_variables, values_of
+from .crew import Crew, CrewOptions
+from .executor import PoolExecutor
+from .future import JobFuture, Tag
+from .map import MapResults
+from .server import Orders
+from .statistics import PoolStatistics
+
+__all__ = ["WorkerPool"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+X = TypeVar("X")
+
+_WINDOW = 64
+_LEAST_WINDOW = 256
+_FAILED_STARTS = 3
+_names = itertools.count(1)
+
+
+class WorkerPool:
+    """Worker processes that call functions, and give back what they return.
+
+    Use it as ``async with WorkerPool() as pool``. At the end of the block it waits for
+    the jobs that were submitted; when the block raises, they are cancelled and the
+    workers stopped at once.
+
+    Functions are plain or async, and are found by a worker as pickle finds them: by
+    the name of their module. Arguments and results are pickled; large ones travel
+    through shared memory, and arrays among them arrive read-only.
+
+    A worker that dies fails what it was running with WorkerCrashed, or repeats it, and
+    is replaced. The pool itself never breaks.
+
+    Args:
+        max_workers: worker processes; by default one for each core that this process
+            may use.
+        initializer: called with ``initargs`` in each worker before its first job. If
+            it raises in the first ones, ``async with`` raises WorkerStartError.
+        max_tasks: replace a worker after so many jobs (with some jitter); a chunk of
+            ``map`` is one job.
+        max_rss: replace a worker that has so many bytes of memory resident.
+        retries: how often a job is repeated when its worker has died. 0 is at most
+            once: a job that was started is never started again.
+        concurrency: async jobs that a worker runs at once. More than 1 gives each
+            worker an event loop; plain functions run in one thread beside it.
+        loop: "asyncio" or "uvloop", for async functions.
+        grace_period: seconds for which a job that was cancelled, or whose time is up,
+            may still run. After that its worker is killed and replaced.
+        context: context variables, or their names as "module:attribute", whose values
+            are carried over with each job.
+        name: for the names of its workers.
+        start_timeout: seconds within which a worker must be ready.
+        env: changes to the workers' environment; None takes a variable away.
+        output: called with a worker's name, "stdout" or "stderr", and a line.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        max_tasks: int | None = None,
+        max_rss: int | None = None,
+        retries: int = 0,
+        concurrency: int = 1,
+        loop: str | None = None,
+        grace_period: float = 1.0,
+        context: Iterable[ContextVar[Any] | str] = (),
+        name: str | None = None,
+        start_timeout: float = 60.0,
+        env: dict[str, str | None] | None = None,
+        output: Callable[[str, str, str], object] | None = None,
+    ) -> None:
+        if max_workers is None:
+            max_workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
+        self._count = check_number(max_workers or 1, "max_workers", 1)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be callable, or None")
+        self._retries = check_number(retries, "retries", 0)
+        self._concurrency = check_number(concurrency, "concurrency", 1)
+        if concurrency > MOST_SLOTS:
+            raise ValueError(f"concurrency must be {MOST_SLOTS} or less")
+        for limit, what in ((max_tasks, "max_tasks"), (max_rss, "max_rss")):
+            if limit is not None:
+                check_number(limit, what, 1)
+        if loop not in (None, "asyncio", "uvloop"):
+            raise ValueError(f"loop must be 'asyncio' or 'uvloop', not {loop!r}")
+        self._context = name_variables(context)
+        self._initializer = initializer, tuple(initargs)
+        self._event_loop = loop
+        self._options = CrewOptions(
+            count=self._count,
+            name=name or f"pool-{next(_names)}",
+            max_tasks=max_tasks,
+            max_rss=max_rss,
+            grace_period=check_seconds(grace_period, "grace_period"),
+            start_timeout=check_seconds(start_timeout, "start_timeout"),
+            env=env,
+            output=output,
+        )
+        self._state: Literal["new", "running", "draining", "closed"] = "new"
+        window = max(
+            _LEAST_WINDOW, _WINDOW * self._count, 2 * self._count * concurrency
+        )
+        self._jobs = Jobs(window, self._retries)
+        self._idents = itertools.count(1)
+        self._references = References()
+        self._variables = find_variables(self._context)
+        self._payloads: dict[int, Payload] = {}
+        self._failed_starts = 0
+        self._no_worker: BaseException | None = None
+        self._idle: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<WorkerPool {self._options.name!r} {self._state} "
+            f"workers={self._count} unfinished={self._jobs.unfinished}>"
+        )
+
+    # Its life
+
+    async def __aenter__(self) -> Self:
+        if self._state != "new":
+            raise WorkerError("a WorkerPool can be used once; create another one")
+        self._loop = asyncio.get_running_loop()
+        name = self._options.name
+        self._queue: JoinableQueue[Any] = JoinableQueue(
+            name=f"jobs of {name}", max_deliveries=1
+        )
+        self._station = cast(Any, self._queue._handle.station)
+        self._station.quiet = True  # of dead letters, which become WorkerCrashed
+        answers: Queue[Any] = Queue(name=f"answers of {name}")
+        orders = Orders(
+            jobs=self._queue,
+            answers=answers,
+            withdrawals=Withdrawals(),
+            concurrency=self._concurrency,
+            initializer=self._initializer[0],
+            initargs=self._initializer[1],
+            context=self._context,
+            loop=self._event_loop,
+        )
+        self._orders = orders
+        self._crew = Crew(self._options, orders, self._jobs, self._hear)
+        self._answers = Answers(self, answers, self._jobs, self._crew)
+        self._state = "running"
+        await self._crew.supervisor.__aenter__()
+        self._answers.start()
+        try:
+            await self._crew.start()
+        except BaseException as failure:
+            await self._leave(type(failure), failure, failure.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        if failure is None:
+            self._state = "draining"
+            try:
+                await self._until_idle()
+            except BaseException as interruption:
+                trace = interruption.__traceback__
+                await self._leave(type(interruption), interruption, trace)
+                raise
+        await self._leave(kind, failure, trace)
+        return False
+
+    async def _until_idle(self) -> None:
+        while self._jobs.unfinished:
+            self._idle = self._loop.create_future()
+            await self._idle
+
+    async def _leave(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._state = "closed"
+        for job in self._jobs.all_wanted():
+            job.tag.cancel()
+        try:
+            self._queue.shutdown(immediate=True)
+            await self._crew.supervisor.__aexit__(kind, failure, trace)
+        finally:
+            await self._answers.stop()
+            for queue in (self._queue, self._orders.answers):
+                await queue.aclose()
+            for board in self._crew.boards.values():
+                board.close()
+            self._orders.withdrawals.close()
+
+    # Calls
+
+    @overload
+    async def run(
+        self,
+        function: Callable[..., Awaitable[T]],
+        /,
+        *args: Any,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def run(
+        self,
+        function: Callable[..., T],
+        /,
+        *args: Any,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    async def run(
+        self,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call a function in a worker, and give back what it returns.
+
+        Args:
+            function: plain or async, at the top of a module.
+            timeout: seconds, from now on and not from when it starts. For a keyword
+                argument of that name use ``functools.partial``.
+
+        Raises:
+            TimeoutError: the time is up. An async job is cancelled, a plain one ends
+                within the grace period or its worker is killed.
+            WorkerCrashed: its worker died while it ran.
+            RemoteError: it raised what cannot be pickled.
+            Exception: what it raised, with the worker's traceback in a note; or what
+                the pickler raises for the function, an argument or the result.
+            WorkerError: the pool is closed.
+
+        Cancellation: a job that has not started never will; one that runs ends as
+        when its time is up.
+        """
+        future = self._submit(function, args, kwargs)
+        if timeout is not None:
+            future.expire_after(check_seconds(timeout, "timeout"))
+        return await future
+
+    def submit(
+        self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> asyncio.Future[Any]:
+        """Call a function in a worker: a future for what it returns.
+
+        To be called on the pool's event loop. Cancelling the future cancels the job;
+        it raises as ``run`` does.
+        """
+        return self._submit(function, args, kwargs)
+
+    def map(
+        self,
+        function: Callable[[X], Any],
+        inputs: Iterable[X] | AsyncIterable[X],
+        *,
+        ordered: bool = True,
+        limit: int | None = None,
+        timeout: float | None = None,
+        progress: bool = False,
+        return_exceptions: bool = False,
+    ) -> MapResults[Any]:
+        """Call a function with each of the inputs: an async iterator of the results.
+
+        Args:
+            inputs: any iterable, or asynchronous iterable; it may be endless. It is
+                read as results are consumed, a bounded number ahead.
+            ordered: results in the order of the inputs, or as they come.
+            limit: the most inputs that were read and whose results were not consumed
+                yet; by default what keeps the workers busy, in chunks that grow with
+                the speed of the jobs.
+            timeout: seconds for each chunk; giving it makes every input a job of its
+                own.
+            progress: show a bar on standard error, if that is a terminal.
+            return_exceptions: give what a call raised in the place of its result,
+                instead of raising it.
+
+        What a call raises is raised where its result would be, and ends the iteration.
+        Leaving the loop, or ``aclose()``, cancels what is not done.
+        """
+        return MapResults(
+            self,
+            function,
+            inputs,
+            ordered=ordered,
+            limit=None if limit is None else check_number(limit, "limit", 1),
+            timeout=None if timeout is None else check_seconds(timeout, "timeout"),
+            progress=progress,
+            return_exceptions=return_exceptions,
+        )
+
+    @property
+    def executor(self) -> PoolExecutor:
+        """This pool as a ``concurrent.futures.Executor``, usable from any thread."""
+        if self._state == "new":
+            raise WorkerError("the pool has not been entered; use it in `async with`")
+        return PoolExecutor(self, self._loop)
+
+    def statistics(self) -> PoolStatistics:
+        """The figures of this moment."""
+        jobs = self._jobs
+        open_ = self._state in ("running", "draining")
+        running = self._crew.running() if open_ else 0
+        answers = self._answers if self._state != "new" else None
+        group = self._crew.group.statistics() if open_ else None
+        return PoolStatistics(
+            queued=max(0, jobs.unfinished - running),
+            running=running,
+            done=jobs.done - (answers.failed if answers else 0),
+            failed=answers.failed if answers else 0,
+            crashed=jobs.crashed,
+            retried=jobs.retried,
+            cancelled=jobs.abandoned,
+            restarts=group.restarts if group else 0,
+            workers=group.ready if group else 0,
+            latency=answers.latencies.percentiles() if answers else None,
+        )
+
+    @property
+    def workers(self) -> int:
+        """How many workers it is to have."""
+        return self._count
+
+    @property
+    def concurrency(self) -> int:
+        """How many async jobs a worker runs at once."""
+        return self._concurrency
+
+    # Submitting
+
+    def _submit(
+        self, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> JobFuture:
+        future = JobFuture(self, function, self._loop)
+        self.send(future, function, args, kwargs)
+        return future
+
+    def send(
+        self,
+        tag: Tag,
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: dict[str, Any] | None,
+    ) -> int:
+        """Submit a job for whoever ``tag`` is: the bytes of its call.
+
+        Raises what the pickler raises, and WorkerError.
+        """
+        if running_loop() is not self._loop:
+            raise self._wrong_loop()
+        if self._state != "running" or self._no_worker is not None:
+            raise self._refusal()
+        if not callable(function):
+            raise TypeError(
+                f"a function is needed, not {type(function).__name__}; give its "
+                "arguments after it"
+            )
+        ident = next(self._idents)
+        values = values_of(self._variables) if self._variables else None
+        station = self._station
+        draft = draft_call(
+            ident, self._references.of(function), args, kwargs or None, values
+        )
+        payload = draft if type(draft) is bytes else station.pack(draft)
+        job, now = self._jobs.submit(ident, tag)
+        tag.job = job
+        if self._retries or not now:
+            self._payloads[ident] = payload
+        if now:
+            self._put(payload)
+        return len(draft) if isinstance(draft, bytes) else draft.size
+
+    def _put(self, payload: Payload) -> None:
+        station = self._station
+        if station.quick > 0 and type(payload) is bytes:
+            station.quick -= 1
+            station.fresh.append(payload)
+        else:
+            station.put(payload)
+
+    def fill(self) -> None:
+        """Send what there is room for now."""
+        while (job := self._jobs.next()) is not None:
+            payload = self._payloads[job.ident]
+            if not self._retries:
+                del self._payloads[job.ident]
+            self._put(payload)
+        idle = self._idle
+        if idle is not None and not self._jobs.unfinished and not idle.done():
+            idle.set_result(None)
+
+    def forget(self, ident: int) -> None:
+        """A job is over."""
+        self._payloads.pop(ident, None)
+
+    def abandon(self, job: Job) -> None:
+        """Nobody waits for a job any more."""
+        if self._jobs.abandon(job):
+            if self._state != "closed":
+                self._crew.withdraw(job.ident)
+        else:
+            self.forget(job.ident)
+            self.fill()
+
+    def _refusal(self) -> BaseException:
+        if self._no_worker is not None and self._state == "running":
+            error = WorkerError(
+                "no worker of this pool starts; see the cause. The pool goes on trying"
+            )
+            error.__cause__ = self._no_worker
+            return error
+        return WorkerError(
+            f"the pool is {self._state}; submit jobs inside of its `async with`"
+        )
+
+    def _wrong_loop(self) -> BaseException:
+        return WorkerError(
+            "a pool is used on the event loop that entered it; from another thread "
+            "use pool.executor.submit()"
+        )
+
+    # What the supervisor tells
+
+    def _hear(self, event: WorkerEvent) -> None:
+        if event.kind == "ready":
+            self._failed_starts, self._no_worker = 0, None
+        elif event.kind == "exited":
+            self._exited(event)
+
+    def _exited(self, event: WorkerEvent) -> None:
+        self._answers.take_all()
+        board = self._crew.gone(event.pid)
+        for held in event.held:
+            if held.queue == self._queue.name:
+                self._lost(ident_of(held._payload), event, board)
+        if board is not None:
+            board.close()
+        self._station.forget_dead()
+        if event.reason in (ExitReason.BOOT_FAILED, ExitReason.START_TIMED_OUT):
+            self._failed_to_start(event)
+        self.fill()
+
+    def _lost(self, ident: int, event: WorkerEvent, board: Any) -> None:
+        job = self._jobs.sent.get(ident)
+        if job is not None and job.state is JobState.SENT:
+            job.tag.worker_died(board)
+        job, fate = self._jobs.lost(ident)
+        if job is None or fate is Fate.RETRIED:
+            return
+        self.forget(ident)
+        job.tag.crash(
+            WorkerCrashed.describe(
+                job.tag.name, job.attempt, event.worker, event.status
+            )
+        )
+
+    def _failed_to_start(self, event: WorkerEvent) -> None:
+        self._failed_starts += 1
+        if self._crew._group is None or self._crew.ready:
+            return
+        if self._failed_starts < _FAILED_STARTS * self._count:
+            return
+        failure = event.failure or WorkerError(f"{event.worker}: {event.status}")
+        self._no_worker = failure
+        for job in self._jobs.all_wanted():
+            self._jobs.abandon(job)
+            self.forget(job.ident)
+            job.tag.crash(self._refusal())
+
+
+_AFFINITY = hasattr(os, "sched_getaffinity")
+
+
+def check_seconds(value: float, name: str) -> float:
+    """Seconds, zero or more."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be zero or more seconds, not {value!r}")
+    return float(value)

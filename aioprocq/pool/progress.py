@@ -1,0 +1,54 @@
+"""The progress bar of a map."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+__all__ = ["MapProgress"]
+
+
+class MapProgress:
+    """A bar on standard error, with the package ``rich``; silent elsewhere.
+
+    Raises ImportError when rich is not installed.
+    """
+
+    def __init__(self, inputs: object, what: str) -> None:
+        try:
+            rich: Any = importlib.import_module("rich.progress")
+            console: Any = importlib.import_module("rich.console")
+        except ImportError as failure:
+            raise ImportError(
+                "progress=True needs the package rich: pip install 'aioprocq[progress]'"
+            ) from failure
+        try:
+            total = len(inputs)  # type: ignore[arg-type]  # or it has none
+        except TypeError:
+            total = None
+        self._bar = rich.Progress(
+            *rich.Progress.get_default_columns(),
+            rich.MofNCompleteColumn(),
+            console=console.Console(file=sys.stderr),
+            disable=not sys.stderr.isatty(),
+            auto_refresh=False,
+        )
+        self._task = self._bar.add_task(what, total=total)
+        self._count = 0
+        self._bar.start()
+
+    def advance(self) -> None:
+        """One more result."""
+        self._count += 1
+        if self._bar.disable:
+            return
+        self._bar.update(self._task, completed=self._count)
+        if self._count % 64 == 1:
+            self._bar.refresh()
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        if not self._bar.disable:
+            self._bar.refresh()
+        self._bar.stop()

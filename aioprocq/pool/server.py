@@ -1,0 +1,143 @@
+"""What every worker of a pool does: open calls, find functions, send answers.
+
+Invariants:
+
+* A call is settled after its answer was put. A worker that dies in between has
+  answered; one that dies before has not, and the pool is told what it held.
+* Before a job starts it is on the board, and it was not withdrawn.
+* Whatever a job raises is its answer, but for the order to leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..errors import AioprocqError
+from ..queues.joinable import JoinableQueue
+from ..queues.queue import Queue
+from ..supervisor.current import current_worker
+from ..supervisor.remote import Failure
+from ..wire.payload import Payload
+from .board import Board, Withdrawals
+from .calls import (
+    FAILED,
+    HELLO,
+    SKIPPED,
+    Call,
+    Functions,
+    draft_answer,
+    ident_of,
+    name_of,
+)
+from .context import find_variables
+
+__all__ = ["Orders", "Server", "loop_factory"]
+
+_TIME_TO_THINK = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What every worker of a pool is told."""
+
+    jobs: JoinableQueue[Any]
+    answers: Queue[Any]
+    withdrawals: Withdrawals
+    concurrency: int
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    context: tuple[str, ...]
+    loop: str | None
+
+
+class Server:
+    """What the plain worker and the concurrent one have in common."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.jobs = orders.jobs._handle
+        self.board = Board(None, orders.concurrency)
+        self._answers = orders.answers._handle
+        self._functions = Functions()
+        self._variables = find_variables(orders.context)
+
+    def begin(self) -> None:
+        """Initialize, say who this is, and be ready."""
+        if self.orders.initializer is not None:
+            self.orders.initializer(*self.orders.initargs)
+        self.answer((0, HELLO, (os.getpid(), self.board)))
+        current_worker().ready()
+
+    def answer(self, answer: tuple[Any, ...]) -> None:
+        """Send an answer, however large."""
+        station = self._answers.station
+        station.put(station.pack(draft_answer(answer)))
+
+    def open(self, payload: Payload) -> Call | None:
+        """A call; None if it does not unpickle, and was answered so."""
+        try:
+            return Call(*cast("tuple[Any, ...]", self.jobs.station.open(payload)))
+        except Exception as failure:
+            failure.add_note(
+                "aioprocq: the job's arguments could not be unpickled in its worker; "
+                "see that their classes can be imported there"
+            )
+            self.answer((ident_of(payload), FAILED, Failure.capture(failure)))
+            return None
+
+    def may_start(self, ident: int, slot: int) -> bool:
+        """Put a job on the board; False: it was withdrawn."""
+        self.board.begin(slot, ident)
+        if ident not in self.orders.withdrawals:
+            return True
+        self.answer((ident, SKIPPED, None))
+        return False
+
+    def find(self, reference: object) -> Callable[..., Any]:
+        """The function to call."""
+        return self._functions.find(reference)
+
+    def context_of(self, call: Call) -> Context:
+        """A context for one job, with the variables that came with it."""
+        context = copy_context()
+        if call.values:
+            for place, value in call.values.items():
+                context.run(self._variables[place].set, value)
+        return context
+
+    def answer_value(self, ident: int, function: object, value: object) -> None:
+        """Answer with a result, or say why it cannot be sent."""
+        try:
+            self.answer((ident, value))
+        except AioprocqError:
+            raise  # the pool is gone
+        except Exception as failure:
+            failure.add_note(
+                f"aioprocq: {name_of(function)} has returned, and its result could "
+                "not be sent"
+            )
+            self.answer_failure(ident, failure)
+
+    def answer_failure(self, ident: int, failure: BaseException) -> None:
+        """Answer with what a job raised."""
+        self.answer((ident, FAILED, Failure.capture(failure)))
+
+    def pause(self) -> None:
+        """Start nothing while the pool is about to kill this worker."""
+        stopping = current_worker().stopping
+        while self.board.condemned and not stopping:
+            stopping.block(_TIME_TO_THINK)
+
+
+def loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """How a worker makes its event loop."""
+    if loop != "uvloop":
+        return None
+    uvloop = importlib.import_module("uvloop")
+    return cast(Callable[[], asyncio.AbstractEventLoop], uvloop.new_event_loop)
