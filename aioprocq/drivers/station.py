@@ -109,16 +109,21 @@ class Station(ABC):
         """Put as many of the items as there is room for: how many."""
 
     @abstractmethod
-    def take(self, holder: Hashable) -> Payload | None:
+    def take(self, holder: Hashable) -> object:
         """Hand out an item that is here already; None: none is.
 
-        ``holder`` holds it, when the queue is joinable.
+        It is to be unpickled if its type is one of ``SEALED``. ``holder`` holds it,
+        when the queue is joinable.
         """
+
+    def take_many(self, holder: Hashable, most: int) -> list[object]:
+        """Hand out some that are here and unpickled already: none, if in doubt."""
+        return []
 
     @abstractmethod
     def take_delivery(
         self, holder: Hashable = None
-    ) -> tuple[Payload, Token, int] | None:
+    ) -> tuple[object, Token, int] | None:
         """Hand out an item for a delivery: with its token and its attempt."""
 
     @abstractmethod

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
+from ..wire.ahead import SEALED
 from ..wire.frames import INLINE_LIMIT, Ask
 from ..wire.payload import Payload, dumps, escalate
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
@@ -259,6 +260,8 @@ class Queue(_Generic[T]):
                 return loads(payload)  # type: ignore[no-any-return]
             except Exception:
                 pass  # again, below, where the failure is dealt with
+        elif type(payload) not in SEALED:
+            return payload  # type: ignore[no-any-return]
         return unpack(station, payload, holder, None)  # type: ignore[return-value]
 
     async def _wait_to_get(
@@ -325,6 +328,9 @@ class Queue(_Generic[T]):
         station = self._handle.station
         holder = task_holder() if self._joinable else None
         while len(items) < max_items:
+            if more := station.take_many(holder, max_items - len(items)):
+                items += more  # type: ignore[arg-type]
+                continue
             payload = station.take(holder)
             if payload is None:
                 station.gather()
