@@ -252,7 +252,7 @@ class PeerStation(PeerLink):
 
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
-        if self._state() is State.OPEN:
+        if self._is_open():
             return False
         with self.lock:
             return self._ended(self._user(), linger=linger)
@@ -284,7 +284,7 @@ class PeerStation(PeerLink):
             self._settle_down()
             # The owner says that it shuts down, and then looks for our frames; we
             # have sent ours, and then look: one of us sees the other.
-            shut = self._state() is not State.OPEN
+            shut = not self._is_open()
             if shut and not self._lost and self._ended(machine, linger=waiter.linger):
                 waiter.ended = True
                 waiter.wake()
@@ -408,13 +408,14 @@ class PeerStation(PeerLink):
             state=self._state().name.lower(),
         )
 
-    def fetch(self) -> None:
+    def fetch(self) -> bool:
         """Take in what has come, before waiting for it on an event loop."""
         with self.lock:
             machine = self._user()
             machine.starving(time.monotonic())
             self._take_in()
             self._settle_down()
+            return True
 
 
 def _cut(payloads: list[Payload], start: int) -> list[Payload]:

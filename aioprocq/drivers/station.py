@@ -131,8 +131,11 @@ class Station(ABC):
         """Look whether something has come, without waiting."""
 
     @abstractmethod
-    def fetch(self) -> None:
-        """Take in what has come, before waiting for it on an event loop."""
+    def fetch(self) -> bool:
+        """Take in what has come, before waiting for it on an event loop.
+
+        False: there is nothing new, and no use in another look.
+        """
 
     @abstractmethod
     def gather(self) -> None:
@@ -233,7 +236,7 @@ class Station(ABC):
     def _loopless(self) -> list[Station]:
         # Owned here, and on no event loop: whoever waits, for whatever queue of
         # this process, has to drive them, or two queues would wait for each other.
-        return [hub for hub in loopless if hub is not self]
+        return [hub for hub in loopless if hub is not self] if loopless else []
 
     # How sockets are waited for:
 

@@ -212,6 +212,8 @@ class Peer(Putting):
 
     def available(self) -> int:
         """Items that are here and not handed out."""
+        if not self.later:
+            return len(self.items)
         later = sum(len(b[2]) for b in self.later if not self._is_barred(b[0]))
         return len(self.items) + later
 

@@ -274,8 +274,8 @@ class Queue(_Generic[T]):
     ) -> R:
         station = self._handle.station
         while True:
-            station.fetch()
-            if (got := take(holder)) is not None:
+            got = None
+            if station.fetch() and (got := take(holder)) is not None:
                 return got
             if station.take_ended(linger=linger):
                 raise station.shut_error()
@@ -284,7 +284,11 @@ class Queue(_Generic[T]):
             waiter = station.future_waiter(linger=linger)
             station.begin_get(waiter)
             try:
-                woken = await station.sleep(waiter, until)
+                if until is None:
+                    await waiter.future
+                    woken = True
+                else:
+                    woken = await station.sleep(waiter, until)
                 if self._handle.closed:
                     raise self._handle.station.shut_error()
                 got = take(holder)

@@ -239,8 +239,10 @@ class SyncQueue(Generic[T]):
             try:
                 item = station.take(holder)
                 if item is None:
-                    item = self.get()
-                elif type(item) in SEALED:
+                    if running_loop() is not None:
+                        raise _on_loop("get")
+                    item = self._wait(station.take, holder, True, None)
+                if type(item) in SEALED:
                     item = self._open(station, item, holder)
             except QueueShutDown:
                 return
