@@ -61,7 +61,8 @@ class HubLink(Station):
         self._paused: list[Connection] = []
         self._readiness = make_readiness()
         self._reception, self._reception_sender = make_lane()
-        self._readiness.watch(self._reception.fileno())
+        self._reception_number = self._reception.fileno()
+        self._readiness.watch(self._reception_number)
         self._reception_full = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self._flush_due = False
@@ -72,6 +73,7 @@ class HubLink(Station):
         #: Whether dead letters stay out of the log, as somebody else tells of them.
         self.quiet = False
         self._granted_quick = 0
+        self._put_at = 0.0
         self._plain = not settings.joinable and not self.hub.room.bounded
         self._may_hurry = not self.hub.room.bounded
         loopless.add(self)
@@ -116,6 +118,7 @@ class HubLink(Station):
             self.quick = self._granted_quick = 0
             if not untouched:
                 self._carry_out()
+                self._put_at = time.monotonic()  # the burst may go on
 
     def _due(self) -> float | None:
         times = [t for t in (self.hub.deadline, self._retry_at) if t is not None]
@@ -143,7 +146,7 @@ class HubLink(Station):
             return False
         ready = self._readiness.ready()
         self._attend(ready)
-        if self._reception.fileno() in ready:
+        if self._reception_number in ready:
             # A new peer's first put may be there already.
             self._attend(self._readiness.ready())
         return bool(ready)
@@ -151,12 +154,12 @@ class HubLink(Station):
     def _attend(self, ready: list[int]) -> None:
         for number in ready:
             connection = self._connections.get(number)
-            if number == self._reception.fileno():
-                self._receive_dials()
-            elif connection is None:
-                self._lane_has_room(number)
-            else:
+            if connection is not None:
                 self._read(connection)
+            elif number == self._reception_number:
+                self._receive_dials()
+            else:
+                self._lane_has_room(number)
 
     def _receive_dials(self) -> None:
         while True:
@@ -289,7 +292,7 @@ class HubLink(Station):
                 connection = self._by_record.get(record)
                 if connection is not None and not record.stalled:
                     again |= self._send(connection)
-            for record in list(hub.reclaims):
+            for record in list(hub.reclaims) if again else ():
                 frames = self._by_record[record].empty_lane()
                 hub.reclaimed(record, frames, now)
             if not again:

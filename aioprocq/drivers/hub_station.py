@@ -26,6 +26,8 @@ __all__ = ["HubStation"]
 
 
 _MOST_QUICK = 256
+_BURST = 0.00002
+"""Seconds within which a put that follows another belongs to the same burst."""
 
 
 class HubStation(HubWatch):
@@ -35,7 +37,9 @@ class HubStation(HubWatch):
 
     def put(self, payload: Payload) -> bool:
         """Put one item; False: there is no room."""
-        with self.lock:
+        lock = self.lock
+        lock.acquire()
+        try:
             hub = self.hub
             if self.loop is None:
                 self.bind()
@@ -44,9 +48,11 @@ class HubStation(HubWatch):
             if not self._may_hurry and not self._fits(size_of(payload)):
                 self._carry_out()  # what was taken in meanwhile
                 return False
-            hub.put(payload)
+            hub.store.put(payload)
             self._flush_after(payload)
             return True
+        finally:
+            lock.release()
 
     def _fits(self, size: int) -> bool:
         if self.hub.fits(size):
@@ -69,15 +75,24 @@ class HubStation(HubWatch):
         if self._connections and not self._connected_want():
             self._take_in()  # credit may have come while this loop did not wait
         self._carry_out()
-        if not self._may_hurry:
+        if not self._may_hurry or self._put_alone():
             return
         self.quick = min(_MOST_QUICK, BATCH_BYTES // (len_of(payload) + 1))
         if self.hub.dealer.getters:
             self.quick = 0
         self._granted_quick = self.quick
-        if not self._flush_due:
+        if self.quick and not self._flush_due:
             self._flush_due = True
             loop.call_soon(self._on_flush)
+
+    def _put_alone(self) -> bool:
+        # A put that no other follows at once needs no flush: that would cost the
+        # loop one more turn. Of several in a row the second is the first to need it.
+        if self._flush_due:
+            return False
+        now = time.monotonic()
+        before, self._put_at = self._put_at, now
+        return now - before > _BURST
 
     def _connected_want(self) -> bool:
         dealer = self.hub.dealer
@@ -190,8 +205,9 @@ class HubStation(HubWatch):
                 hub.dealer.verify()
             self._unsettled = True  # whoever called takes first, then the others
 
-    def fetch(self) -> None:
+    def fetch(self) -> bool:
         """Nothing to do: what has come is taken in by the loop."""
+        return False
 
     def gather(self) -> None:
         """Take in what has come from peers and was not looked at yet."""
@@ -201,9 +217,11 @@ class HubStation(HubWatch):
 
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
+        if self.hub.state is State.OPEN:
+            return False
         with self.lock:
             state = self.hub.state
-            if state is State.OPEN or self.hub.qsize():
+            if self.hub.qsize():
                 return False
             if state is State.SHUT:
                 self._take_in()

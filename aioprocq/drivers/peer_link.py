@@ -52,6 +52,7 @@ from .waiting import FutureWaiter, ThreadWaiter, running_loop
 __all__ = ["GONE", "PeerLink"]
 
 _MOST_READS = 1000
+_OPEN = int(State.OPEN)
 GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
 
@@ -152,6 +153,9 @@ class PeerLink(Station):
     def _state(self) -> State:
         return State(self._page()[STATE])
 
+    def _is_open(self) -> bool:
+        return self._page()[STATE] == _OPEN
+
     def _lose(self) -> None:
         self._lost = True
         self._end_waits()
@@ -209,7 +213,7 @@ class PeerLink(Station):
                 waiter.wake()
 
     def _check_open(self) -> None:
-        if self._shut or self._state() is not State.OPEN:
+        if self._shut or not self._is_open():
             raise self.shut_error()
 
     def _check_alive(self) -> None:

@@ -15,6 +15,7 @@ from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
+from ..wire.ahead import open_ahead
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, PUT_SUFFIX, Ask, Kind
 from ..wire.page import (
     PUBLISHED,
@@ -166,23 +167,51 @@ class PeerStation(PeerLink):
 
     # Getting
 
-    def take(self, holder: Hashable) -> Payload | None:
+    def take(self, holder: Hashable) -> object:
         """Hand out an item that has come; None: none has."""
         lock = self.lock
         lock.acquire()
         try:
             machine = self.machine or self._user()
-            payload = machine.take()
-            if payload is None:
+            if machine.sealed:
+                machine = self._open(machine)
+            item = machine.take()
+            if item is None:
                 if machine.failure is not None:
                     self._raise_failure(machine)
             elif self.joinable:
                 machine.hold(holder)
             if machine.outbox:
                 self._flush()
-            return payload
+            return item
         finally:
             lock.release()
+
+    def _open(self, machine: Peer) -> Peer:
+        """Unpickle the whole batch, if nobody can tell that from item by item."""
+        machine.sealed = False
+        start, payloads = machine.handed, list(machine.items)
+        # Without the lock: what is allocated here may start a garbage collection,
+        # and so somebody's finalizer, which may use this queue.
+        self.lock.release()
+        try:
+            items = open_ahead(payloads)  # type: ignore[arg-type]  # they are sealed
+        finally:
+            self.lock.acquire()
+        if items is not None:
+            machine.opened(start, items)
+        return self.machine or self._user()
+
+    def take_many(self, holder: Hashable, most: int) -> list[object]:
+        """Hand out several items of a batch that was opened."""
+        with self.lock:
+            machine = self._user()
+            items = machine.take_many(most)
+            if self.joinable:
+                machine.hold_many(len(items), holder)
+            if machine.outbox:
+                self._flush()
+            return items
 
     def _raise_failure(self, machine: Peer) -> None:
         failure, machine.failure = machine.failure, None
@@ -191,7 +220,7 @@ class PeerStation(PeerLink):
 
     def take_delivery(
         self, holder: Hashable = None
-    ) -> tuple[Payload, Token, int] | None:
+    ) -> tuple[object, Token, int] | None:
         """Hand out an item for a delivery."""
         with self.lock:
             machine = self._user()
@@ -223,7 +252,7 @@ class PeerStation(PeerLink):
 
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
-        if self._state() is State.OPEN:
+        if self._is_open():
             return False
         with self.lock:
             return self._ended(self._user(), linger=linger)
@@ -255,7 +284,7 @@ class PeerStation(PeerLink):
             self._settle_down()
             # The owner says that it shuts down, and then looks for our frames; we
             # have sent ours, and then look: one of us sees the other.
-            shut = self._state() is not State.OPEN
+            shut = not self._is_open()
             if shut and not self._lost and self._ended(machine, linger=waiter.linger):
                 waiter.ended = True
                 waiter.wake()
@@ -379,13 +408,14 @@ class PeerStation(PeerLink):
             state=self._state().name.lower(),
         )
 
-    def fetch(self) -> None:
+    def fetch(self) -> bool:
         """Take in what has come, before waiting for it on an event loop."""
         with self.lock:
             machine = self._user()
             machine.starving(time.monotonic())
             self._take_in()
             self._settle_down()
+            return True
 
 
 def _cut(payloads: list[Payload], start: int) -> list[Payload]:

@@ -113,16 +113,21 @@ class Station(ABC):
         """Put as many of the items as there is room for: how many."""
 
     @abstractmethod
-    def take(self, holder: Hashable) -> Payload | None:
+    def take(self, holder: Hashable) -> object:
         """Hand out an item that is here already; None: none is.
 
-        ``holder`` holds it, when the queue is joinable.
+        It is to be unpickled if its type is one of ``SEALED``. ``holder`` holds it,
+        when the queue is joinable.
         """
+
+    def take_many(self, holder: Hashable, most: int) -> list[object]:
+        """Hand out some that are here and unpickled already: none, if in doubt."""
+        return []
 
     @abstractmethod
     def take_delivery(
         self, holder: Hashable = None
-    ) -> tuple[Payload, Token, int] | None:
+    ) -> tuple[object, Token, int] | None:
         """Hand out an item for a delivery: with its token and its attempt."""
 
     @abstractmethod
@@ -130,8 +135,11 @@ class Station(ABC):
         """Look whether something has come, without waiting."""
 
     @abstractmethod
-    def fetch(self) -> None:
-        """Take in what has come, before waiting for it on an event loop."""
+    def fetch(self) -> bool:
+        """Take in what has come, before waiting for it on an event loop.
+
+        False: there is nothing new, and no use in another look.
+        """
 
     @abstractmethod
     def gather(self) -> None:
@@ -232,7 +240,7 @@ class Station(ABC):
     def _loopless(self) -> list[Station]:
         # Owned here, and on no event loop: whoever waits, for whatever queue of
         # this process, has to drive them, or two queues would wait for each other.
-        return [hub for hub in loopless if hub is not self]
+        return [hub for hub in loopless if hub is not self] if loopless else []
 
     # How sockets are waited for:
 

@@ -120,7 +120,8 @@ class Dealer:
 
     def deal(self) -> None:
         """Send what waits, as far as it is wanted."""
-        while (available := self.available) > 0:
+        store = self.store
+        while (available := store.waiting - self.reserved) > 0:
             if self.getters:
                 waiter = self.getters.popleft()
                 waiter.woken = True
@@ -189,6 +190,8 @@ class Dealer:
             return False
         if self.getters or polls:
             return True
+        if not self.blocked:
+            return False
         waiting = [peer for peer in self.blocked if peer.open]
         alone = len(waiting) == 1 and waiting[0].lane.in_air == self.flying
         return bool(waiting) and not alone

@@ -294,10 +294,10 @@ class Hub(HubState):
     def _watch_hand_outs(self) -> None:
         # Each hand-out makes room for a putter in line; the last one of what was
         # sent may be the end of the queue, or of a join. Nothing else tells.
-        each = bool(self.room.line)
         last = self.state is not State.OPEN or bool(self.joiners or self.peer_joins)
-        if not (each or last or self._watching):
+        if not (self.room.line or last or self._watching):
             return
+        each = bool(self.room.line)
         self._watching = False
         for peer in self.dealer.peers:
             lane = peer.lane
@@ -311,15 +311,13 @@ class Hub(HubState):
     def _restless(self) -> bool:
         """Whether the pages may say something new that no frame will tell."""
         dealer, room = self.dealer, self.room
-        if dealer.recalls or room.revoking or self.reclaims:
+        if dealer.recalls or room.revoking or self.reclaims or self._unseen:
             return True
         if room.line and (room.granted or room.granted_bytes):
             return True
-        if self._polls or dealer.starved():
+        if self._polls or (dealer.flying and dealer.starved()):
             return True
-        if self.state is State.SHUT and self._begun():
-            return True
-        return self._unseen
+        return self.state is State.SHUT and self._begun()
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold; after settle_down."""

@@ -65,6 +65,7 @@ class HubState:
         self.deadline: float | None = None
         self.deaths = 0
         self._polls = 0
+        self._published = 0
         self._watching = False
         self._unseen = False
 
@@ -201,18 +202,20 @@ class HubState:
     def publish(self) -> None:
         """Write into the shared page what peers may read of it."""
         page, store = self.page, self.store
-        page[PUBLISHED] += 1
-        page[QSIZE] = store.waiting + self.dealer.flying
-        page[UNFINISHED] = store.unfinished
-        page[BEGUN] = self.state is State.OPEN or self._begun()
-        page[STATE] = self.state
+        self._published += 2
+        page[PUBLISHED] = self._published - 1
+        page[QSIZE] = len(store.returned) + len(store.fresh) + self.dealer.flying
+        page[UNFINISHED] = store.head + len(store.fresh) - store.finished
+        if self.state is not State.OPEN:
+            page[BEGUN] = self._begun()
+            page[STATE] = self.state
         changed = self.dealer.changed
         while changed:
             peer = changed.popitem()[0]
             peer.page[ABSORBED] = peer.lane.handed
             peer.page[ARRIVED] = peer.received
             peer.page[COUNTED] = peer.counted
-        page[PUBLISHED] += 1
+        page[PUBLISHED] = self._published
 
     def _begun(self) -> bool:
         """Whether a put that a peer has begun has not arrived."""

@@ -45,7 +45,7 @@ class Pace:
             return
         self.seconds = max(now - self._since, 1e-9) / self._count
         fitting = max(1, int(AHEAD / self.seconds))
-        self.window = min(fitting, LARGEST, max(4, 4 * self._count, self.window))
+        self.window = min(fitting, LARGEST, 4 * max(self.window, self._count))
         self._count = 0
 
     @property

@@ -9,6 +9,8 @@ Invariants:
   hub has asked for what is left (a new epoch), nothing more leaves.
 * ``put`` is announced in the page before an item is sent; nothing is sent
   beyond the room that the page showed after that.
+* ``sealed``: nobody has tried yet to open the batch in ``items``; ``open``: it was
+  opened, and its items are what users get.
 * While a getter waits, the hub owes this peer items, or a frame is in the
   outbox that asks for some.
 """
@@ -89,15 +91,18 @@ class Peer(Putting):
         "joinable",
         "later",
         "limit",
+        "open",
         "pace",
         "received",
+        "sealed",
         "settled",
     )
 
     def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
         super().__init__(page, sized=sized)
         self.joinable = joinable
-        self.items: deque[Payload] = deque()
+        self.items: deque[object] = deque()
+        self.sealed = self.open = False
         self.attempts = 0
         self.later: deque[tuple[int, int, list[Payload]]] = deque()
         self.handed = self.received = self.limit = 0
@@ -118,8 +123,8 @@ class Peer(Putting):
 
     # Getting
 
-    def take(self) -> Payload | None:
-        """Hand out the next item that is here; None: there is none.
+    def take(self) -> object:
+        """Hand out the next item that is here, as it is; None: there is none.
 
         Its lane index is ``handed - 1``, its failed attempts are ``attempts``.
         """
@@ -132,10 +137,36 @@ class Peer(Putting):
         if page[ALERT] < handed and not self._may_hand_out(handed):
             return None
         self.handed = handed
-        payload = items.popleft()
+        item = items.popleft()
         if not items and not self.later and self.pace.ahead:
             self.ask_ahead()
-        return payload
+        return item
+
+    def take_many(self, most: int) -> list[object]:
+        """Hand out several items of an open batch, if the hub need not hear of each.
+
+        Their lane indexes end at ``handed - 1``.
+        """
+        items, page, before = self.items, self.page, self.handed
+        count = min(most, len(items), page[ALERT] - before) if self.open else 0
+        if count <= 0:
+            return []
+        page[HANDED] = handed = before + count
+        if page[ALERT] < handed and not self._may_hand_out(handed, count):
+            return []
+        self.handed = handed
+        taken = [items.popleft() for _ in range(count)]
+        if not items and not self.later and self.pace.ahead:
+            self.ask_ahead()
+        return taken
+
+    def opened(self, start: int, items: list[object]) -> None:
+        """The batch that began at lane index ``start`` then was opened meanwhile."""
+        left = items[self.handed - start :]
+        # A lane index is used once, so this is the same batch, or what is left.
+        if left and len(left) == len(self.items):
+            self.items = deque(left)
+            self.open = True
 
     def _next_batch(self) -> bool:
         if not self.later:
@@ -143,8 +174,12 @@ class Peer(Putting):
         if self._barrier is not None and self._is_barred(self.later[0][0]):
             return False
         self.handed, self.attempts, payloads = self.later.popleft()
-        self.items.extend(payloads)
+        self._begin_batch(payloads)
         return True
+
+    def _begin_batch(self, payloads: list[Payload]) -> None:
+        self.items.extend(payloads)
+        self.sealed, self.open = len(payloads) > 1, False
 
     def _is_barred(self, index: int) -> bool:
         # The hub takes everything below HANDED for handed out, so nothing may be
@@ -154,11 +189,11 @@ class Peer(Putting):
             return False
         return index > self._barrier
 
-    def _may_hand_out(self, handed: int) -> bool:
+    def _may_hand_out(self, handed: int, count: int = 1) -> bool:
         page = self.page
         # What the hub had counted as handed out before it asked for the rest, is.
         if page[EPOCH] != self.epoch and page[RECALLED] < handed:
-            page[HANDED] = handed - 1
+            page[HANDED] = handed - count
             self._yield()
             return False
         self.outbox.append(wire.REPORT)
@@ -169,6 +204,7 @@ class Peer(Putting):
         # and it sends nothing more until it has read this.
         self.epoch = self.page[EPOCH]
         self.items.clear()
+        self.sealed = self.open = False
         self.later.clear()
         self.limit = self.received
         self.outbox.append(wire.encode_yield(self.epoch))
@@ -176,6 +212,8 @@ class Peer(Putting):
 
     def available(self) -> int:
         """Items that are here and not handed out."""
+        if not self.later:
+            return len(self.items)
         later = sum(len(b[2]) for b in self.later if not self._is_barred(b[0]))
         return len(self.items) + later
 
@@ -231,6 +269,11 @@ class Peer(Putting):
         index = self.handed - 1
         self.holdings.hold(index, holder)
         return index
+
+    def hold_many(self, count: int, holder: Hashable) -> None:
+        """The items taken last are held from now on."""
+        for index in range(self.handed - count, self.handed):
+            self.holdings.hold(index, holder)
 
     def settle(self, index: int) -> bool:
         """An item is done; False: it is not held."""
@@ -358,7 +401,7 @@ class Peer(Putting):
         self.pace.filled(count, now, empty=empty)
         if empty and self._barrier is None:
             self.handed, self.attempts = start, attempts
-            self.items.extend(payloads)
+            self._begin_batch(payloads)
         else:
             self.later.append((start, attempts, payloads))
         self.received = start + count

@@ -34,6 +34,7 @@ class Room:
     """The bound of one queue."""
 
     __slots__ = (
+        "bounded",
         "closed",
         "granted",
         "granted_bytes",
@@ -51,17 +52,13 @@ class Room:
         unbounded = maxsize <= 0 or maxsize >= UNLIMITED
         self.maxsize = UNLIMITED if unbounded else math.ceil(maxsize)
         self.max_bytes = UNLIMITED if max_bytes is None else max_bytes
+        self.bounded = self.maxsize < UNLIMITED or self.max_bytes < UNLIMITED
         self.line: deque[Putter] = deque()
         self.granted = self.granted_bytes = 0
         self.kept = self.kept_bytes = 0
         self.producers: dict[PeerRecord, None] = {}
         self.revoking: dict[PeerRecord, None] = {}
         self.closed = False
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is any bound."""
-        return self.maxsize < UNLIMITED or self.max_bytes < UNLIMITED
 
     def admit(self, peer: PeerRecord) -> None:
         """Set out the room of a new peer."""
@@ -79,6 +76,10 @@ class Room:
 
     def received(self, peer: PeerRecord, count: int, size: int) -> None:
         """Items have arrived: their room is theirs no longer."""
+        if not self.bounded:  # there, nothing is ever granted
+            peer.received += count
+            peer.received_bytes += size
+            return
         before, before_bytes = peer.granted, peer.granted_bytes
         peer.received += count
         peer.received_bytes += size

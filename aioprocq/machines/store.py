@@ -175,6 +175,11 @@ class Store:
         if self.returned:
             return self._old_batch(limit)
         fresh = self.fresh
+        if limit == 1 or len(fresh) == 1:
+            self.head += 1
+            payload = fresh.popleft()
+            self.average = max(1, len(payload))
+            return self.head - 1, 0, [payload]
         want = min(limit, len(fresh), BATCH_ITEMS, max(1, BATCH_BYTES // self.average))
         popleft = fresh.popleft
         payloads = [popleft() for _ in range(want)]

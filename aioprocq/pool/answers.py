@@ -66,11 +66,11 @@ class Answers:
 
     async def _read(self) -> None:
         station = self._queue._handle.station
-        take = station.take
+        take: Any = station.take  # which gives payloads in their owner
         wait = self._queue._wait_to_get
         while True:
             try:
-                payload: Payload | None = await wait(take, None, None)
+                payload = await wait(take, None, None)
             except (QueueShutDown, OwnerLost):
                 return
             count = 0
@@ -85,7 +85,7 @@ class Answers:
 
     def take_all(self) -> None:
         """Deal with what has come."""
-        station = self._queue._handle.station
+        station: Any = self._queue._handle.station
         station.gather()
         while (payload := station.take(None)) is not None:
             self._deal_with(payload)

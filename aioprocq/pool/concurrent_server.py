@@ -19,7 +19,6 @@ from typing import Any
 from ..drivers.station import Token
 from ..errors import QueueShutDown
 from ..supervisor.current import current_worker
-from ..wire.payload import Payload
 from .calls import Call
 from .current import CurrentJob, running_job
 from .server import Orders, Server
@@ -68,14 +67,14 @@ class ConcurrentServer(Server):
                 await self._freed.wait()
         return self._free.pop()
 
-    async def _take(self) -> tuple[Payload, Token, int]:
+    async def _take(self) -> tuple[Any, Token, int]:
         got = self.jobs.station.take_delivery()
         if got is not None:
             return got
-        take = self.jobs.station.take_delivery
+        take: Any = self.jobs.station.take_delivery
         return await self.orders.jobs._wait_to_get(take, None, None, linger=True)
 
-    async def _serve(self, slot: int, payload: Payload, token: Token) -> None:
+    async def _serve(self, slot: int, payload: Any, token: Token) -> None:
         try:
             call = self.open(payload)
             if call is not None and self.may_start(call.ident, slot):

@@ -19,7 +19,6 @@ from ..errors import AioprocqError, QueueShutDown
 from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
-from ..wire.payload import Payload
 from .board import Board
 from .calls import PART, Call, pack_record
 from .current import CurrentJob, running_job
@@ -70,7 +69,7 @@ class PlainServer(Server):
         take = self.jobs.station.take_delivery
         return self.orders.jobs.sync._wait(take, None, True, None, linger=True)
 
-    def _serve(self, payload: Payload) -> None:
+    def _serve(self, payload: Any) -> None:
         call = self.open(payload)
         if call is None or not self.may_start(call.ident, 0):
             return

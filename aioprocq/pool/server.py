@@ -4,6 +4,8 @@ Invariants:
 
 * A call is settled after its answer was put. A worker that dies in between has
   answered; one that dies before has not, and the pool is told what it held.
+* Deliveries come as payloads, never unpickled ahead, so that a job that cannot be
+  unpickled is known by its number.
 * Before a job starts it is on the board, and it was not withdrawn.
 * Whatever a job raises is its answer, but for the order to leave.
 """
@@ -23,7 +25,6 @@ from ..queues.joinable import JoinableQueue
 from ..queues.queue import Queue
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
-from ..wire.payload import Payload
 from .board import Board, Withdrawals
 from .calls import (
     FAILED,
@@ -79,7 +80,7 @@ class Server:
         station = self._answers.station
         station.put(station.pack(draft_answer(answer)))
 
-    def open(self, payload: Payload) -> Call | None:
+    def open(self, payload: Any) -> Call | None:
         """A call; None if it does not unpickle, and was answered so."""
         try:
             return Call(*cast("tuple[Any, ...]", self.jobs.station.open(payload)))

@@ -20,7 +20,7 @@ from typing import Any
 from ..drivers.peer_station import PeerStation
 from ..drivers.station import Settings, Station
 from ..errors import CannotTravel, QueueClosed, QueueShutDown
-from ..wire.payload import Descriptor, Payload, carry, receive_carried
+from ..wire.payload import Descriptor, carry, receive_carried
 
 __all__ = [
     "Handle",
@@ -168,7 +168,7 @@ class _Deferred:
         self.quick = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("take", "take_delivery"):
+        if name not in ("take", "take_delivery", "take_many"):
             return getattr(self.behind, name)
         self._handle.station = self.behind
         raise self._failure
@@ -187,11 +187,17 @@ class _Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.behind, name)
 
-    def take(self, holder: Hashable) -> Payload | None:
-        payload = self.behind.take(holder)
-        if payload is not None:
+    def take(self, holder: Hashable) -> object:
+        item = self.behind.take(holder)
+        if item is not None:
             self._tell()
-        return payload
+        return item
+
+    def take_many(self, holder: Hashable, most: int) -> list[object]:
+        items = self.behind.take_many(holder, most)
+        for _ in items:
+            self._tell()
+        return items
 
     def take_delivery(self, holder: Hashable = None) -> Any:
         got = self.behind.take_delivery(holder)
@@ -206,7 +212,9 @@ class _Counting:
 class _Retired:
     """The station of a handle in a process that is to take no more items."""
 
-    _ended = frozenset({"begin_get", "fetch", "refresh", "take", "take_delivery"})
+    _ended = frozenset(
+        {"begin_get", "fetch", "refresh", "take", "take_delivery", "take_many"}
+    )
 
     def __init__(self, station: Station) -> None:
         self.behind = station

@@ -10,8 +10,9 @@ from collections.abc import Hashable, Iterable
 from ..drivers.segment import open_payload
 from ..drivers.station import Station
 from ..machines.record import DeadRecord
+from ..wire.ahead import Opened
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
-from ..wire.payload import Payload, dumps, escalate, pack_item, size_of
+from ..wire.payload import Parcel, Payload, dumps, escalate, pack_item, size_of
 from .delivery import DeadLetter
 
 __all__ = [
@@ -51,7 +52,7 @@ def waiting_size(payload: Payload) -> int:
 
 
 def unpack(
-    station: Station, payload: Payload, fail: Hashable, token: int | None
+    station: Station, payload: object, fail: Hashable, token: int | None
 ) -> object:
     """Unpickle an item that was handed out.
 
@@ -61,7 +62,8 @@ def unpack(
     try:
         if type(payload) is bytes:
             return pickle.loads(payload)
-        return station.open(payload)
+        if isinstance(payload, Parcel):
+            return station.open(payload)
     except Exception as failure:
         failure.add_note(
             f"aioprocq: this item of queue {station.settings.name!r} could not be "
@@ -74,6 +76,7 @@ def unpack(
             else:
                 station.fail(token, reason, final=False)
         raise
+    return payload.item if isinstance(payload, Opened) else payload
 
 
 def task_holder() -> Hashable:

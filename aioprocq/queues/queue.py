@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
+from ..wire.ahead import SEALED
 from ..wire.frames import INLINE_LIMIT, Ask
 from ..wire.payload import Payload, dumps, escalate
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
@@ -262,6 +263,8 @@ class Queue(_Generic[T]):
                 return loads(payload)  # type: ignore[no-any-return]
             except Exception:
                 pass  # again, below, where the failure is dealt with
+        elif type(payload) not in SEALED:
+            return payload  # type: ignore[no-any-return]
         return unpack(station, payload, holder, None)  # type: ignore[return-value]
 
     async def _wait_to_get(
@@ -274,8 +277,8 @@ class Queue(_Generic[T]):
     ) -> R:
         station = self._handle.station
         while True:
-            station.fetch()
-            if (got := take(holder)) is not None:
+            got = None
+            if station.fetch() and (got := take(holder)) is not None:
                 return got
             if station.take_ended(linger=linger):
                 raise station.shut_error()
@@ -284,7 +287,11 @@ class Queue(_Generic[T]):
             waiter = station.future_waiter(linger=linger)
             station.begin_get(waiter)
             try:
-                woken = await station.sleep(waiter, until)
+                if until is None:
+                    await waiter.future
+                    woken = True
+                else:
+                    woken = await station.sleep(waiter, until)
                 if self._handle.closed:
                     raise self._handle.station.shut_error()
                 got = take(holder)
@@ -328,6 +335,9 @@ class Queue(_Generic[T]):
         station = self._handle.station
         holder = task_holder() if self._joinable else None
         while len(items) < max_items:
+            if more := station.take_many(holder, max_items - len(items)):
+                items += more  # type: ignore[arg-type]
+                continue
             payload = station.take(holder)
             if payload is None:
                 station.gather()

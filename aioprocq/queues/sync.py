@@ -16,6 +16,7 @@ from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
+from ..wire.ahead import SEALED
 from ..wire.frames import INLINE_LIMIT, Ask
 from ..wire.payload import Payload, dumps, escalate
 from .checks import check_count, check_timeout
@@ -144,7 +145,9 @@ class SyncQueue(Generic[T]):
         payload: Any = station.take(holder)
         if payload is None:
             payload = self._wait(station.take, holder, block, until)
-        return self._open(station, payload, holder)  # type: ignore[no-any-return]
+        if type(payload) in SEALED:
+            return self._open(station, payload, holder)  # type: ignore[no-any-return]
+        return payload  # type: ignore[no-any-return]
 
     def _wait(
         self,
@@ -209,6 +212,9 @@ class SyncQueue(Generic[T]):
         station = self._handle.station
         holder = get_ident()
         while len(items) < max_items:
+            if more := station.take_many(holder, max_items - len(items)):
+                items += more  # type: ignore[arg-type]
+                continue
             payload = station.take(holder)
             if payload is None:
                 station.gather()
@@ -231,16 +237,18 @@ class SyncQueue(Generic[T]):
             # As in get, but for what is the same for every item.
             station = self._handle.station
             try:
-                payload = station.take(holder)
-                if payload is None:
-                    item = self.get()
-                else:
-                    item = self._open(station, payload, holder)
+                item = station.take(holder)
+                if item is None:
+                    if running_loop() is not None:
+                        raise _on_loop("get")
+                    item = self._wait(station.take, holder, True, None)
+                if type(item) in SEALED:
+                    item = self._open(station, item, holder)
             except QueueShutDown:
                 return
             yield item
 
-    def _open(self, station: Station, payload: Payload, holder: Hashable) -> Any:
+    def _open(self, station: Station, payload: object, holder: Hashable) -> Any:
         if type(payload) is bytes:
             try:
                 return loads(payload)

@@ -79,6 +79,8 @@ _WANT = Struct("<QBB")
 _REQUEST = Struct("<IBB")
 _REPLY = Struct("<IIB")
 _ITEMS = Struct("<QIIB")
+_LENGTH = Struct("<I")
+_ONE_ITEM = Struct("<IQIIB")
 _COUNT = Struct("<IB")
 _RETURN = Struct("<QBB")
 _BYTE = Struct("<BB")
@@ -128,6 +130,9 @@ def decode_batch(data: bytes) -> list[bytes]:
 def encode_items(start: int, attempts: int, payloads: Sequence[bytes]) -> bytes:
     """ITEMS: a batch for a peer, that begins at lane index ``start``."""
     count = len(payloads)
+    if count == 1:
+        data = payloads[0]
+        return data + _ONE_ITEM.pack(len(data), start, attempts, 1, Kind.ITEMS)
     return b"".join(payloads) + pack(
         f"<{count}IQIIB", *map(len, payloads), start, attempts, count, Kind.ITEMS
     )
@@ -151,6 +156,8 @@ def _split(data: bytes, count: int, end: int) -> list[bytes]:
     table = end - 4 * count
     if count == 0 or table < 0:
         raise ProtocolError(f"a batch of {count} items in {len(data)} bytes")
+    if count == 1 and _LENGTH.unpack_from(data, table)[0] == table:
+        return [data[:table]]
     ends = list(accumulate(unpack_from(f"<{count}I", data, table)))
     if ends[-1] != table:
         raise ProtocolError("the lengths of a batch do not add up to its size")

@@ -111,6 +111,22 @@ def test_no_more_are_read_at_a_time_than_asked_for(peer: Peer) -> None:
     assert peer.read(2) == ([b"three"], None)
 
 
+def test_after_one_item_it_looks_whether_there_is_more(peer: Peer) -> None:
+    looks: list[int] = []
+    look = peer.connection._look
+
+    def looking(timeout: Any) -> Any:
+        looks.append(timeout)
+        return look(timeout)
+
+    peer.connection._look = looking  # type: ignore[assignment]  # it notes each look
+    for count, looked in ((1, 1), (3, 1), (2, 0), (1, 0), (1, 1)):
+        peer.put(*[b"x"] * count)
+        assert peer.read() == ([b"x"] * count, None)
+        assert looks == [0] * looked
+        looks.clear()
+
+
 def test_a_peer_that_hung_up_is_gone_after_what_it_sent(peer: Peer) -> None:
     peer.put(b"last")
     peer.hang_up()

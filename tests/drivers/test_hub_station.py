@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import pickle
 from typing import Any
 
 import pytest
 
 from aioprocq import QueueShutDown
+from aioprocq.drivers.hub_station import HubStation
 
 from .stations import (
     DEADLINE,
@@ -108,13 +110,33 @@ def test_a_loopless_hub_is_bound_by_a_put(stations: Stations, face: str) -> None
 async def test_quick_puts_are_flushed_before_the_loop_waits(on_loop: Stations) -> None:
     hub, peer = on_loop.pair()
     await get_on_loop(peer, 0)
-    hub.put(payload("slow"))
+    in_a_burst(hub).put(payload("slow"))
     assert hub.quick > 0
     hub.quick -= 1
     hub.fresh.append(payload("quick"))
     assert load(await get_on_loop(peer)) == "slow"
     assert load(await get_on_loop(peer)) == "quick"
     await reached(lambda: hub.quick == 0)
+    assert hub._put_at < math.inf, "the burst may go on, and this is its time"
+
+
+def in_a_burst(hub: HubStation) -> HubStation:
+    """The next put follows another at once."""
+    hub._put_at = math.inf
+    return hub
+
+
+async def test_a_put_that_stands_alone_has_the_loop_do_nothing(
+    on_loop: Stations,
+) -> None:
+    hub = on_loop.hub()
+    hub.put(payload("alone"))
+    assert hub.quick == 0
+    assert not hub._flush_due
+    in_a_burst(hub).put(payload("another"))
+    assert hub.quick > 0
+    hub.put(payload("a third, before the loop comes to it"))
+    assert hub.quick > 0
 
 
 async def test_nothing_is_quick_while_somebody_waits_here(on_loop: Stations) -> None:
@@ -122,8 +144,9 @@ async def test_nothing_is_quick_while_somebody_waits_here(on_loop: Stations) -> 
     first, second = hub.future_waiter(), hub.future_waiter()
     hub.begin_get(first)
     hub.begin_get(second)
-    hub.put(payload(1))
+    in_a_burst(hub).put(payload(1))
     assert hub.quick == 0
+    assert not hub._flush_due
     assert first.woken
     hub.end_get(first, took=False)
     hub.end_get(second, took=False)
@@ -131,7 +154,7 @@ async def test_nothing_is_quick_while_somebody_waits_here(on_loop: Stations) -> 
 
 async def test_a_quick_put_never_outgrows_a_batch(on_loop: Stations) -> None:
     hub = on_loop.hub()
-    hub.put(payload("x" * 20_000))
+    in_a_burst(hub).put(payload("x" * 20_000))
     assert hub.quick == 0
     put(hub, "x" * LARGE)
     assert hub.quick == 0

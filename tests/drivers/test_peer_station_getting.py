@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from aioprocq import OwnerLost, QueueShutDown
+from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
-from aioprocq.wire.frames import Ask
+from aioprocq.wire.ahead import Opened, open_ahead
+from aioprocq.wire.frames import REPORT, Ask
 from aioprocq.wire.page import SETTLED
 from aioprocq.wire.payload import pack_item
 
@@ -49,6 +52,101 @@ def test_what_has_come_is_handed_out_in_order(stations: Stations) -> None:
     put(hub, 1, 2, 3)
     assert [load(get(peer)) for _ in range(3)] == [1, 2, 3]
     assert hub.qsize() == 0
+
+
+def with_a_batch(stations: Stations, *items: object, **changes: Any) -> Any:
+    """A peer to which several items have come in one batch, and its hub."""
+    hub, peer = connected(stations, **changes)
+    put(hub, *items)
+    peer.machine.pace.window = len(items)
+    waiter = peer.new_waiter()
+    peer.begin_get(waiter)
+    drive(hub)
+    peer.end_get(waiter, took=False)
+    peer.refresh()
+    assert len(peer.machine.items) == len(items)
+    return hub, peer
+
+
+def test_a_batch_is_opened_when_its_first_item_is_handed_out(
+    stations: Stations,
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, [2], b"3", None)
+    first, second, third, fourth = (peer.take(None) for _ in range(4))
+    assert (first, second) == (1, [2])
+    assert isinstance(third, Opened)
+    assert isinstance(fourth, Opened)
+    assert (third.item, fourth.item) == (b"3", None)
+    assert peer.take(None) is None
+
+
+def test_what_cannot_be_opened_ahead_is_handed_out_as_it_is(
+    stations: Stations,
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 1j, 2)
+    assert [load(peer.take(None)) for _ in range(3)] == [1, 1j, 2]
+
+
+def test_several_items_are_handed_out_at_once(stations: Stations) -> None:
+    hub, peer = with_a_batch(stations, *range(5), joinable=True)
+    assert peer.take_many("me", 9) == []
+    assert peer.take("me") == 0
+    assert peer.take_many("me", 3) == [1, 2, 3]
+    assert peer.take_many("me", 3) == [4]
+    for _ in range(5):
+        assert peer.settle_held("me")
+    assert not peer.settle_held("me")
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+def test_hand_outs_at_once_are_told_when_that_is_due(stations: Stations) -> None:
+    _hub, peer = with_a_batch(stations, *range(5))
+    assert peer.take(None) == 0
+    peer.machine.outbox.append(REPORT)
+    assert peer.take_many(None, 2) == [1, 2]
+    assert not peer.machine.outbox
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Have something happen while a batch is unpickled."""
+
+    def opening(payloads: list[Any]) -> list[object] | None:
+        monkeypatch.undo()
+        then()
+        return open_ahead(payloads)
+
+    monkeypatch.setattr(module, "open_ahead", opening)
+
+
+def test_a_finalizer_may_use_the_queue_while_a_batch_is_unpickled(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 2, 3)
+    seen: list[object] = []
+    meanwhile(monkeypatch, lambda: seen.append(load(peer.take(None))))
+    assert peer.take(None) == 2
+    assert (seen, peer.take(None)) == ([1], 3)
+
+
+def test_what_is_taken_back_while_a_batch_is_unpickled_stays_with_the_hub(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, peer = with_a_batch(stations, 1, 2, 3)
+    meanwhile(monkeypatch, hub.refresh)
+    assert peer.take(None) is None
+    assert not peer.machine.items
+    drive(hub)
+    assert [take(hub) for _ in range(3)] == [1, 2, 3]
+
+
+def test_an_owner_lost_while_a_batch_is_unpickled_is_lost(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 2, 3)
+    meanwhile(monkeypatch, peer.dispose)
+    with pytest.raises(OwnerLost):
+        peer.take(None)
 
 
 def test_a_look_asks_for_one_more_and_leaves_what_is_here(stations: Stations) -> None:

@@ -63,7 +63,7 @@ def waiting(station: Station) -> int:
 
 
 def load(payload: Any) -> Any:
-    return None if payload is None else pickle.loads(payload)
+    return pickle.loads(payload) if type(payload) is bytes else payload
 
 
 def test_settings_travel_whole() -> None:

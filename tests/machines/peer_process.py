@@ -189,14 +189,31 @@ class PeerProcess:
             machine.failure = None
         if payload is None:
             return False
-        item = self.world.item(payload)
-        self.consumer.note(item, machine.attempts)
         if self.world.settings.joinable:
-            self.held[machine.hold(holder)] = item
+            machine.hold(holder)
+        self._handed(payload, machine.handed - 1)
+        return True
+
+    def take_some(self, most: int) -> None:
+        """Open the batch that is here, and take some of it at once."""
+        machine = self.machine
+        if machine.items and not machine.open:
+            machine.opened(machine.handed, list(machine.items))
+        taken = machine.take_many(most)
+        if self.world.settings.joinable:
+            machine.hold_many(len(taken), 1)
+        for index, payload in enumerate(taken, machine.handed - len(taken)):
+            self._handed(payload, index)
+        self.after()
+
+    def _handed(self, payload: object, index: int) -> None:
+        item = self.world.item(payload)  # type: ignore[arg-type]  # opened or not, it is the payload here
+        self.consumer.note(item, self.machine.attempts)
+        if self.world.settings.joinable:
+            self.held[index] = item
             item.holder = None if item.outcome else self
         else:
             item.end("got")
-        return True
 
     def come_to_get(self, at: int) -> bool:
         """A getter that was called comes; False: none was."""
@@ -223,41 +240,58 @@ class PeerProcess:
             self.machine.hand_on()
             self.after()
 
-    def pause_in_take(self, word: int, meanwhile: Callable[[], None]) -> None:
-        """Hand an item out, with other things happening in the middle."""
+    def pause_in_take(
+        self, word: int, most: int, meanwhile: Callable[[], None]
+    ) -> None:
+        """Hand out one item, or several, with other things happening in the middle."""
         machine = self.machine
         waiting = [*machine.items, *(p for batch in machine.later for p in batch[2])]
+        before = machine.handed
 
         def pause() -> None:
-            self.world.pausing += 1
+            count = announced()
+            self.world.pausing += count
             self.busy = True
             try:
                 meanwhile()
             finally:
-                self.world.pausing -= 1
+                self.world.pausing -= count
                 self.busy = False
 
-        self.page.before_load[word] = pause
+        def announced() -> int:
+            return self.page[HANDED] - before if most > 1 else 1
+
+        def announces() -> None:
+            self.page.before_load[word] = pause
+
         try:
-            self._take(1)
+            if most > 1:  # it loads the alert before it announces anything, too
+                self.page.before_store[HANDED] = announces
+                self.take_some(most)
+            else:
+                announces()
+                self._take(1)
         except Killed:
-            self._kill_announced(self.world.item(waiting[0]))
+            self._kill_announced(waiting[: announced()])
             return
         finally:
             self.page.before_load.clear()
+            self.page.before_store.pop(HANDED, None)
         self.after()
 
-    def _kill_announced(self, item: Item) -> None:
-        # It died after it had said that it hands the item out, which counts unless
-        # the hub had taken it back before.
+    def _kill_announced(self, payloads: list[object]) -> None:
+        # It died after it had said that it hands the items out, which counts unless
+        # the hub had taken them back before.
         flying = [p for flight in self.record.lane.air for p in flight.payloads]
         absorbed = self.record.lane.handed >= self.page[HANDED]
-        if not absorbed and item not in map(self.world.item, flying):
-            pass
-        elif self.world.settings.joinable:
-            item.holder = None if item.outcome else self
-        else:
-            item.end("got")
+        for payload in payloads:
+            item = self.world.item(payload)  # type: ignore[arg-type]  # it is not opened yet, or is its payload
+            if not absorbed and item not in map(self.world.item, flying):
+                pass
+            elif self.world.settings.joinable:
+                item.holder = None if item.outcome else self
+            else:
+                item.end("got")
         self.kill()
 
     def pause_in_put(self, size: int, meanwhile: Callable[[], None]) -> None:

@@ -69,10 +69,10 @@ class Model(RuleBasedStateMachine):
         living = self.session.living
         return living[at % len(living)] if living else None
 
-    @initialize(count=st.integers(0, 3))
-    def connect_some(self, count: int) -> None:
-        for _ in range(count):
-            self.session.connect()
+    @initialize(windows=st.lists(st.sampled_from([1, 6]), max_size=3))
+    def connect_some(self, windows: list[int]) -> None:
+        for window in windows:
+            self.session.connect().machine.pace.window = window
 
     # The owner's process
 
@@ -147,6 +147,23 @@ class Model(RuleBasedStateMachine):
         if peer := self.peer(at):
             for _ in range(count):
                 peer.get(1, wait=True, linger=False)
+
+    @rule(at=numbers, most=few, fed=st.booleans())
+    def peer_takes_some(self, at: int, most: int, fed: bool) -> None:
+        if peer := self.peer(at):
+            if fed:
+                self.feed(peer)
+            peer.take_some(most)
+
+    def feed(self, peer: PeerSide) -> None:
+        """Let a batch come to a peer, as far as there is one for it."""
+        peer.get(1, wait=True, linger=False)
+        self.owner_puts_some(4, 10)
+        peer.flush()
+        peer.hub_reads(4)
+        peer.hub_sends()
+        while peer.read():
+            pass
 
     @rule(at=numbers, which=numbers, how=st.integers(0, 6))
     def peer_moves(self, at: int, which: int, how: int) -> None:
@@ -236,10 +253,14 @@ class Model(RuleBasedStateMachine):
 
     # In the middle of something
 
-    @rule(at=numbers, word=st.sampled_from([ALERT, EPOCH]), program=programs)
-    def peer_pauses_in_take(self, at: int, word: int, program: list[int]) -> None:
+    @rule(at=numbers, word=st.sampled_from([ALERT, EPOCH]), most=few, program=programs)
+    def peer_pauses_in_take(
+        self, at: int, word: int, most: int, program: list[int]
+    ) -> None:
         if peer := self.peer(at):
-            peer.pause_in_take(word, lambda: self.hub_runs(program))
+            if most > 1:
+                self.feed(peer)
+            peer.pause_in_take(word, most, lambda: self.hub_runs(program))
 
     @rule(at=numbers, size=sizes, program=programs)
     def peer_pauses_in_put(self, at: int, size: int, program: list[int]) -> None:
@@ -280,6 +301,8 @@ class Model(RuleBasedStateMachine):
         for step in program:
             if not peer.alive or peer.busy:
                 return
+            if step == 1:
+                peer.take_some(3)
             if step < 2:
                 peer.get(1, wait=bool(step), linger=False)
             elif step == 2:

@@ -50,6 +50,14 @@ def test_the_window_grows_fourfold():
     assert windows == [4, 16, 64, 256, 1024, LARGEST, LARGEST]
 
 
+def test_the_window_grows_with_single_items_too():
+    pace, windows = Pace(), []
+    for _ in range(4):
+        consume(pace, 1, AHEAD / 50.5)
+        windows.append(pace.window)
+    assert windows == [4, 16, 50, 50]
+
+
 def test_the_window_is_as_much_as_is_consumed_ahead():
     pace = Pace()
     for _ in range(5):

@@ -131,6 +131,107 @@ def test_a_parcel_is_handed_out():
     assert peer.attempts == 2
 
 
+def opened(peer: Peer) -> None:
+    """The batch that is here is opened: its items are in capitals then."""
+    items = [payload.decode().upper() for payload in peer.items]
+    peer.sealed = False
+    peer.opened(peer.handed, items)
+    peer.check_invariants()
+
+
+def test_a_batch_is_sealed_until_somebody_tries_to_open_it():
+    peer = make_peer()
+    receives(peer, 0, "a")
+    assert not peer.sealed, "one item is not worth it"
+    assert peer.take() == b"a"
+    receives(peer, 1, "bcd")
+    receives(peer, 4, "ef")
+    assert peer.sealed
+    assert not peer.open
+    opened(peer)
+    assert [peer.take() for _ in "bcd"] == ["B", "C", "D"]
+    assert peer.take() == b"e"
+    assert (peer.sealed, peer.open) == (True, False), "the next batch is another one"
+
+
+def test_what_was_handed_out_while_the_batch_was_opened_is_not_handed_out_again():
+    peer = make_peer()
+    receives(peer, 5, "abc")
+    assert peer.take() == b"a"
+    peer.opened(5, ["A", "B", "C"])
+    peer.check_invariants()
+    assert [peer.take() for _ in range(3)] == ["B", "C", None]
+
+
+@pytest.mark.parametrize("text", ["", "xy", "xyz"])
+def test_what_was_given_back_while_it_was_opened_is_not_handed_out(text):
+    peer = make_peer()
+    receives(peer, 5, "abc")
+    recall(peer, counted=5)
+    peer.starving(NOW)
+    if text:
+        receives(peer, 8, text)
+    peer.opened(5, ["A", "B", "C"])
+    assert not peer.open
+    assert [peer.take() for _ in text] == [letter.encode() for letter in text]
+    assert peer.take() is None
+
+
+def test_items_of_an_open_batch_are_handed_out_at_once():
+    peer = make_peer(joinable=True)
+    receives(peer, 5, "abcd")
+    receives(peer, 9, "e")
+    assert peer.take_many(9) == [], "who takes it has to open it first"
+    opened(peer)
+    assert peer.take_many(3) == ["A", "B", "C"]
+    assert peer.page[HANDED] == 8
+    peer.hold_many(3, "me")
+    assert [peer.holdings.drop_first("me") for _ in range(3)] == [5, 6, 7]
+    assert peer.take_many(3) == ["D"]
+    assert peer.take_many(3) == []
+    assert peer.take() == b"e"
+
+
+def test_the_last_of_several_asks_ahead():
+    peer = make_peer()
+    receives(peer, 0, "a")
+    assert peer.take() == b"a"
+    peer.starving(NOW + 0.01)
+    receives(peer, 1, "bc", now=NOW + 0.01)
+    opened(peer)
+    flush(peer)
+    assert peer.take_many(2) == ["B", "C"]
+    assert kinds(peer) == [Kind.WANT]
+
+
+def test_hand_outs_that_are_watched_are_made_one_by_one():
+    peer = make_peer()
+    receives(peer, 0, "abcd")
+    opened(peer)
+    peer.page[ALERT] = 2
+    assert peer.take_many(4) == ["A", "B"]
+    assert peer.take_many(4) == []
+    assert peer.take() == "C"
+    assert kinds(peer) == [Kind.REPORT]
+
+
+def test_what_is_recalled_in_the_middle_of_taking_several_is_given_back():
+    class Page(list[int]):
+        def __setitem__(self, word, value):
+            super().__setitem__(word, value)
+            if word == HANDED and value == 3:
+                recall(peer)
+
+    peer = make_peer()
+    receives(peer, 0, "abcd")
+    opened(peer)
+    peer.page = Page(peer.page)
+    assert peer.take_many(3) == []
+    assert peer.page[HANDED] == 0
+    assert kinds(peer) == [Kind.YIELD]
+    assert not peer.items
+
+
 def test_a_getter_asks_for_an_item():
     peer = make_peer()
     waiter = waits(peer)

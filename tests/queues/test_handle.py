@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from aioprocq import CannotTravel, JoinableQueue, OwnerLost, Queue, QueueClosed
+from aioprocq import (
+    CannotTravel,
+    JoinableQueue,
+    OwnerLost,
+    Queue,
+    QueueClosed,
+    QueueShutDown,
+)
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
 from aioprocq.queues.handle import Handle, arrive
 from aioprocq.wire.frames import Ask
+from aioprocq.wire.page import ALERT, NEVER
 from aioprocq.wire.payload import Descriptor, pack_item, unpacking
 from tests.drivers.stations import DEADLINE, make_settings, until
 
@@ -82,6 +90,44 @@ def test_a_deferred_failure_is_raised_by_the_next_get(faces: Faces) -> None:
         with pytest.raises(KeyError, match="deferred"):
             call()
     assert queue.sync.get() == "after it"
+
+
+def batch_at(peer: Any) -> list[object]:
+    """Three items come in one batch, and are opened."""
+    machine = peer._handle.station._user()
+    machine.page[ALERT] = NEVER
+    items: list[object] = [1, 2, 3]
+    machine._add(0, 0, [b"1", b"2", b"3"], 0.0)
+    machine.sealed = False
+    machine.opened(0, items)
+    return items
+
+
+def test_each_of_several_items_is_counted(faces: Faces) -> None:
+    _, peer = faces.pair(Queue)
+    items = batch_at(peer)
+    seen: list[None] = []
+    peer._handle.count(lambda: seen.append(None))
+    assert peer._handle.station.take_many(None, 9) == items
+    assert len(seen) == 3
+    assert peer._handle.station.take(None) is None
+
+
+def test_a_deferred_failure_comes_before_several_items(faces: Faces) -> None:
+    _, peer = faces.pair(Queue)
+    items = batch_at(peer)
+    peer._handle.defer(KeyError("deferred"))
+    with pytest.raises(KeyError, match="deferred"):
+        peer._handle.station.take_many(None, 9)
+    assert peer._handle.station.take_many(None, 9) == items
+
+
+def test_who_is_retired_gets_nothing_of_several_items(faces: Faces) -> None:
+    _, peer = faces.pair(Queue)
+    batch_at(peer)
+    peer._handle.retire()
+    with pytest.raises(QueueShutDown, match="is draining"):
+        peer._handle.station.take_many(None, 9)
 
 
 def test_a_deferred_failure_ends_with_the_handle(faces: Faces) -> None:

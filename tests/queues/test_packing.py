@@ -20,6 +20,7 @@ from aioprocq.queues.packing import (
     unpack,
     waiting_size,
 )
+from aioprocq.wire.ahead import Opened
 from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS
 from aioprocq.wire.payload import Parcel
 from tests.drivers.stations import LARGE, Thread
@@ -97,6 +98,13 @@ def test_what_does_not_unpickle_has_failed_once(faces: Faces, by_token: bool) ->
         unpack(here, payload, "me", token)
     _, (record,) = here.end_ask(0)
     assert record.reason.startswith("it could not be unpickled: ValueError(")
+
+
+def test_what_was_unpickled_ahead_is_given_as_it_is(faces: Faces) -> None:
+    here = station(faces)
+    assert unpack(here, [1], None, None) == [1]
+    assert unpack(here, Opened(b"x"), None, None) == b"x"
+    assert unpack(here, Opened(None), None, None) is None
 
 
 def test_the_holder_in_a_thread_is_the_thread() -> None:
