@@ -24,6 +24,7 @@ BASES: dict[type[errors.AioprocqError], list[type[Exception]]] = {
     errors.ProtocolError: [],
     errors.WorkerError: [RuntimeError],
     errors.WorkerStartError: [errors.WorkerError],
+    errors.WorkerCrashed: [errors.WorkerError],
     errors.WorkersExhausted: [errors.WorkerError],
     errors.RemoteError: [],
 }

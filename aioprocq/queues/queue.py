@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import SEALED
+from ..wire.ahead import SEALED, bare
 from ..wire.frames import INLINE_LIMIT, Ask
 from ..wire.payload import Payload, dumps, escalate
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
@@ -336,7 +336,7 @@ class Queue(_Generic[T]):
         holder = task_holder() if self._joinable else None
         while len(items) < max_items:
             if more := station.take_many(holder, max_items - len(items)):
-                items += more  # type: ignore[arg-type]
+                items += bare(more)  # type: ignore[arg-type]
                 continue
             payload = station.take(holder)
             if payload is None:

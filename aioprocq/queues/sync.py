@@ -16,7 +16,7 @@ from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import SEALED
+from ..wire.ahead import SEALED, bare
 from ..wire.frames import INLINE_LIMIT, Ask
 from ..wire.payload import Payload, dumps, escalate
 from .checks import check_count, check_timeout
@@ -213,7 +213,7 @@ class SyncQueue(Generic[T]):
         holder = get_ident()
         while len(items) < max_items:
             if more := station.take_many(holder, max_items - len(items)):
-                items += more  # type: ignore[arg-type]
+                items += bare(more)  # type: ignore[arg-type]
                 continue
             payload = station.take(holder)
             if payload is None:

@@ -18,7 +18,7 @@ from types import NoneType
 
 from .payload import Parcel, Payload
 
-__all__ = ["SEALED", "Opened", "open_ahead"]
+__all__ = ["SEALED", "Opened", "bare", "open_ahead"]
 
 
 class Opened:
@@ -35,6 +35,14 @@ class Opened:
 
 SEALED: frozenset[type] = frozenset({bytes, Parcel, Opened, NoneType})
 """The types by which ``unpack`` knows that something is left to do."""
+
+
+def bare(items: list[object]) -> list[object]:
+    """Items of an opened batch, as users get them."""
+    if Opened in map(type, items):
+        return [item.item if type(item) is Opened else item for item in items]
+    return items
+
 
 _STACK_GLOBAL = b"\x93"
 _MEMOIZE, _BINGET, _LONG_BINGET = 0x94, ord("h"), ord("j")

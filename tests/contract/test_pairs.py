@@ -59,6 +59,22 @@ def test_many(producer: str, consumer: str, maxsize: int) -> None:
     assert items == list(range(COUNT))
 
 
+ODD = [None, b"bytes", b"", None, 0, [None]] * 5
+
+
+async def produce_odd(queue: Face) -> None:
+    await queue.put_many(ODD)
+
+
+def test_items_that_look_like_a_payload_or_like_nothing(
+    producer: str, consumer: str
+) -> None:
+    queue = aioprocq.JoinableQueue[Any]()
+    consuming = (consume_many, len(ODD), 10)
+    _, items = duet(producer, consumer, queue, (produce_odd,), consuming)
+    assert items == ODD
+
+
 async def produce_and_shut_down(queue: Face, count: int) -> None:
     for number in range(count):
         await queue.put(number)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioprocq.wire.ahead import SEALED, Opened, open_ahead
+from aioprocq.wire.ahead import SEALED, Opened, bare, open_ahead
 from aioprocq.wire.frames import PUT_SUFFIX
 from aioprocq.wire.payload import Descriptor, Parcel
 
@@ -56,6 +56,8 @@ def test_what_could_be_mistaken_for_a_payload_or_for_none_is_wrapped() -> None:
     assert opened is not None
     assert [type(item) in SEALED for item in opened] == [True, True, False]
     assert repr(opened[0]) == "<opened b'bytes'>"
+    assert bare(opened) == [b"bytes", None, 1]
+    assert bare(opened[2:]) == [1]
 
 
 def test_numbers_and_texts_look_like_opcodes_and_are_none() -> None:
