@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from ..errors import LoopMismatch, ProtocolError
 from ..machines.holdings import Holdings
@@ -72,8 +73,9 @@ class HubLink(Station):
         self._unsettled = False
         #: Whether dead letters stay out of the log, as somebody else tells of them.
         self.quiet = False
+        #: Called on the loop, without the lock, when items have come that it may take.
+        self.sink: Callable[[], object] | None = None
         self._granted_quick = 0
-        self._put_at = 0.0
         self._plain = not settings.joinable and not self.hub.room.bounded
         self._may_hurry = not self.hub.room.bounded
         loopless.add(self)
@@ -105,6 +107,8 @@ class HubLink(Station):
         with self.lock:
             self._take_in()
             self._carry_out()
+        if self.sink is not None and self.hub.store.waiting:
+            self.sink()
 
     def _on_timer(self) -> None:
         with self.lock:
@@ -118,7 +122,7 @@ class HubLink(Station):
             self.quick = self._granted_quick = 0
             if not untouched:
                 self._carry_out()
-                self._put_at = time.monotonic()  # the burst may go on
+                Station.put_at = time.monotonic()  # the burst may go on
 
     def _due(self) -> float | None:
         times = [t for t in (self.hub.deadline, self._retry_at) if t is not None]

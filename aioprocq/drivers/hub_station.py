@@ -19,7 +19,7 @@ from ..wire.frames import BATCH_BYTES, Ask
 from ..wire.page import STATE, UNLIMITED, State
 from ..wire.payload import Payload, size_of
 from .hub_watch import HubWatch
-from .station import Token
+from .station import Station, Token
 from .waiting import running_loop
 
 __all__ = ["HubStation"]
@@ -86,12 +86,13 @@ class HubStation(HubWatch):
             loop.call_soon(self._on_flush)
 
     def _put_alone(self) -> bool:
-        # A put that no other follows at once needs no flush: that would cost the
-        # loop one more turn. Of several in a row the second is the first to need it.
+        # A put that no other follows at once, be it to another queue, needs no flush:
+        # that would cost the loop one more turn. Of several in a row the second is
+        # the first to need it.
         if self._flush_due:
             return False
         now = time.monotonic()
-        before, self._put_at = self._put_at, now
+        before, Station.put_at = Station.put_at, now
         return now - before > _BURST
 
     def _connected_want(self) -> bool:
@@ -251,7 +252,7 @@ class HubStation(HubWatch):
 
     # Settling
 
-    def settle(self, token: Token) -> bool:
+    def settle(self, token: Token, *, report: bool = True) -> bool:
         """An item is done; False: it is not held."""
         with self.lock:
             done = self.hub.finish(token)

@@ -35,7 +35,7 @@ from ..wire.page import (
     State,
 )
 from ..wire.payload import Descriptor, Parcel, Payload
-from .readiness import poll
+from .readiness import poll, poller_for, wait_for
 from .station import Settings, Station, driving
 from .transport import (
     DONTWAIT,
@@ -52,6 +52,8 @@ from .waiting import FutureWaiter, ThreadWaiter, running_loop
 __all__ = ["GONE", "PeerLink"]
 
 _MOST_READS = 1000
+_LATE = 0.001
+"""Seconds after which a thread that waits says so, if it can wait for so long."""
 _OPEN = int(State.OPEN)
 GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
@@ -78,6 +80,7 @@ class PeerLink(Station):
         self._lost = False
         self._breach = ""
         self._shut = False
+        self._polled: tuple[list[int], select.poll] = [], select.poll()
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
 
@@ -439,19 +442,31 @@ class PeerLink(Station):
             numbers.append(lanes.alive.fileno())
         if self._wakeup is not None:
             numbers.append(self._wakeup.fileno())
+        blocked = late = False
         with self.lock:
-            blocked = self.machine is not None and bool(self.machine.outbox)
-            blocked |= self.machine is not None and self.machine.lane_full
-        with driving(hubs, timeout) as (more, timeout):
-            up = lanes.up.fileno() if blocked else None
-            self._poll(numbers + more, up, timeout)
+            if (machine := self.machine) is not None:
+                blocked = machine.lane_full or bool(machine.outbox)
+                late = machine.unannounced
+        if late:
+            timeout = _LATE if timeout is None else min(timeout, _LATE)
+        up = lanes.up.fileno() if blocked else None
+        if hubs:
+            with driving(hubs, timeout) as (more, timeout):
+                ready = self._poll(numbers + more, up, timeout)
+        else:
+            ready = self._poll(numbers, up, timeout)
         with self.lock:
             self._take_in_as_leader()
+            if late and not ready and self.machine is not None:
+                self.machine.announce()
+                self._flush()
 
     def _listen_alone(self) -> bool:
         # No other thread, no time to keep: one system call instead of two.
         machine = self.machine
         if machine is None or machine.outbox or machine.lane_full:
+            return False
+        if machine.unannounced:
             return False
         try:
             frame, descriptors = self._read(0)
@@ -465,10 +480,19 @@ class PeerLink(Station):
             self._settle_down()
         return True
 
-    def _poll(self, numbers: list[int], up: int | None, timeout: float | None) -> None:
-        ready = poll(numbers, timeout, up)
+    def _poll(
+        self, numbers: list[int], up: int | None, timeout: float | None
+    ) -> list[int]:
+        if up is None and self._polled[0] == numbers:
+            ready = wait_for(self._polled[1], timeout)  # as the last time
+        elif up is None:
+            self._polled = numbers, poller_for(numbers)
+            ready = wait_for(self._polled[1], timeout)
+        else:
+            ready = poll(numbers, timeout, up)
         if self._wakeup is not None and self._wakeup.fileno() in ready:
             self._wakeup.clear()
+        return ready
 
     def _take_in_as_leader(self) -> None:
         leader, self._leader = self._leader, None

@@ -28,7 +28,7 @@ from .transport import (
     DONTWAIT,
     send_loaded,
 )
-from .waiting import running_loop
+from .waiting import ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
 
@@ -277,7 +277,9 @@ class PeerStation(PeerLink):
         with self.lock:
             machine = self._user()
             machine.starving(time.monotonic())
-            machine.wait_to_get(waiter)
+            # A leader that is there already has begun to wait, maybe for ever.
+            late = self._leader is None and isinstance(waiter, ThreadWaiter)
+            machine.wait_to_get(waiter, late=late)
             if machine.items:
                 machine.hand_on()
             self._prepare(waiter)
@@ -302,11 +304,13 @@ class PeerStation(PeerLink):
 
     # Settling
 
-    def settle(self, token: Token) -> bool:
+    def settle(self, token: Token, *, report: bool = True) -> bool:
         """An item is done; False: it is not held."""
         with self.lock:
             machine = self._machine()
-            done = machine.settle(token)
+            done = machine.settle(token, report=report)
+            if not report and not self._is_open():
+                machine.outbox.append(wire.REPORT)  # the owner may have looked before
             if machine.outbox:
                 self._tell()
             return done

@@ -102,10 +102,21 @@ def poll(
 
     ``writing`` is one that is waited for until it can be written.
     """
+    poller = poller_for(numbers)
+    if writing is not None:
+        poller.register(writing, select.POLLOUT)
+    return wait_for(poller, timeout)
+
+
+def poller_for(numbers: list[int]) -> select.poll:
+    """What waits until one of these can be read, again and again."""
     poller = select.poll()
     for number in numbers:
         poller.register(number, select.POLLIN)
-    if writing is not None:
-        poller.register(writing, select.POLLOUT)
+    return poller
+
+
+def wait_for(poller: select.poll, timeout: float | None) -> list[int]:
+    """Wait for some of what a poller has: those that are ready."""
     milliseconds = None if timeout is None else max(0.0, timeout * 1000)
     return [number for number, _ in poller.poll(milliseconds)]

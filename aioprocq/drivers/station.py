@@ -86,6 +86,9 @@ class Settings:
 class Station(ABC):
     """One queue in one process."""
 
+    put_at = 0.0
+    """When an owner on a loop put something last, to whatever queue of this process."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.joinable = settings.joinable
@@ -174,8 +177,12 @@ class Station(ABC):
         """A putter that was woken is about to put."""
 
     @abstractmethod
-    def settle(self, token: Token) -> bool:
-        """An item is done; False: it is not held."""
+    def settle(self, token: Token, *, report: bool = True) -> bool:
+        """An item is done; False: it is not held.
+
+        Without ``report`` the owner may hear of it only when it hears of something
+        else: for a queue that nobody joins.
+        """
 
     @abstractmethod
     def fail(self, token: Token, reason: str, *, final: bool) -> bool:

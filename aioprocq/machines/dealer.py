@@ -131,11 +131,17 @@ class Dealer:
             count = len(self.blocked) + len(self.ahead)
             if not count:
                 return
-            peer = (self.blocked or self.ahead).popleft()
+            if count > 1:
+                self._prefer_who_waits()
+            peer = self.blocked.pop() if self.blocked else self.ahead.popleft()
             peer.listed = False
             if peer.open:
                 self.send(peer, min(-(-available // count), peer.lane.credit))
                 self.enlist(peer)
+
+    def _prefer_who_waits(self) -> None:
+        for peer in [peer for peer in self.ahead if peer.waits]:
+            self.promote(peer)
 
     def send(self, peer: PeerRecord, limit: int) -> None:
         """Send a peer one batch of at most ``limit`` items."""

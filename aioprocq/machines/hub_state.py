@@ -161,6 +161,8 @@ class HubState:
         """No more puts; with ``immediate``, throw away what waits."""
         if self.state is State.OPEN:
             self.state = State.SHUT
+            for peer in self.dealer.peers:
+                self.dealer.absorb(peer)  # who settles after this says so
             for putter in self.room.close(list(self.dealer.peers)):
                 if isinstance(putter, PeerRecord):
                     self._end(putter, State.SHUT)

@@ -3,17 +3,22 @@
 Invariants:
 
 * The window is one until a pace is known, and never more than ``LARGEST``.
-* What is sent ahead keeps a steady consumer busy for about ``AHEAD`` seconds; a
+* What is sent ahead keeps a steady consumer busy for about ``AHEAD`` seconds, or
+  ``ALONE`` where no other waits for the same items; a
   consumer that needs longer for one item is sent one at a time.
 * The window grows at most fourfold from one measurement to the next.
 """
 
 from __future__ import annotations
 
-__all__ = ["AHEAD", "LARGEST", "LONG", "Pace"]
+__all__ = ["AHEAD", "ALONE", "LARGEST", "LONG", "Pace"]
 
 AHEAD = 0.0005
 """Seconds of work that are sent ahead."""
+
+ALONE = 0.02
+"""The same for the only consumer: one that has other queues to look after as well
+takes longer for each item, and yet is not to wait for every one."""
 
 LARGEST = 1024
 """Items that are sent ahead at most."""
@@ -39,12 +44,13 @@ class Pace:
             self._since, self._count = now, 0
         self._count += count
 
-    def emptied(self, now: float) -> None:
+    def emptied(self, now: float, *, alone: bool = False) -> None:
         """Everything that came has been consumed."""
         if not self._count:
             return
         self.seconds = max(now - self._since, 1e-9) / self._count
-        fitting = max(1, int(AHEAD / self.seconds))
+        ahead = ALONE if alone else AHEAD
+        fitting = max(1, int(ahead / self.seconds))
         self.window = min(fitting, LARGEST, 4 * max(self.window, self._count))
         self._count = 0
 

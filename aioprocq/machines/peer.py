@@ -11,6 +11,7 @@ Invariants:
   beyond the room that the page showed after that.
 * ``sealed``: nobody has tried yet to open the batch in ``items``; ``open``: it was
   opened, and its items are what users get.
+* ``unannounced``: a getter waits, and only the page says so; for a while.
 * While a getter waits, the hub owes this peer items, or a frame is in the
   outbox that asks for some.
 """
@@ -35,6 +36,7 @@ from ..wire.page import (
     RECALLED,
     RETURNS,
     SETTLED,
+    WAITS,
     Page,
     State,
 )
@@ -96,6 +98,7 @@ class Peer(Putting):
         "received",
         "sealed",
         "settled",
+        "unannounced",
     )
 
     def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
@@ -116,7 +119,7 @@ class Peer(Putting):
         self._called = 0
         self._barrier: int | None = None
         self._gate = 0
-        self._lingers = False
+        self._lingers = self.unannounced = False
         self._ident = 0
         self._returning: deque[int] = deque()
         self._returned = 0
@@ -225,16 +228,29 @@ class Peer(Putting):
 
     def starving(self, now: float) -> None:
         """A get finds nothing here: note the pace."""
-        self.pace.emptied(now)
+        self.pace.emptied(now, alone=not self.page[ANNOUNCE_WAITS])
         if self.page[EPOCH] != self.epoch:
             self._yield()
 
-    def wait_to_get(self, waiter: Waiter) -> None:
-        """Let a getter wait, and see that the hub owes us enough."""
-        self.getters.append(waiter)
-        self._ask_for_getters(begin=True)
+    def wait_to_get(self, waiter: Waiter, *, late: bool = False) -> None:
+        """Let a getter wait, and see that the hub owes us enough.
 
-    def _ask_for_getters(self, *, begin: bool = False) -> None:
+        With ``late``, somebody calls ``announce`` when it has waited for long: until
+        then only the page says that it waits, if the hub owes us enough already.
+        """
+        self.getters.append(waiter)
+        self._ask_for_getters(begin=True, late=late)
+
+    def announce(self) -> None:
+        """Say that somebody waits, if that was put off."""
+        if self.unannounced:
+            self._ask_for_getters(begin=True)
+
+    def _hush(self) -> None:
+        self.unannounced = False
+        self.page[WAITS] = 0
+
+    def _ask_for_getters(self, *, begin: bool = False, late: bool = False) -> None:
         count = len(self.getters)
         if not count:
             return
@@ -243,6 +259,12 @@ class Peer(Putting):
             self.limit = self.received + max(self.pace.window, count)
         elif not ((begin and self.page[ANNOUNCE_WAITS]) or linger or self._lingers):
             return
+        elif late:
+            self.unannounced = True
+            self.page[WAITS] = 1
+            return
+        if self.unannounced:
+            self._hush()
         self._lingers = linger
         self.outbox.append(wire.encode_want(self.limit, blocked=True, linger=linger))
 
@@ -250,12 +272,16 @@ class Peer(Putting):
         """The getter has come to take its item, or waits no longer."""
         if waiter in self.getters:
             self.getters.remove(waiter)
+            if self.unannounced and not self.getters:
+                self._hush()
         elif waiter.woken:
             waiter.woken = False
             self._called -= 1
 
     def hand_on(self) -> None:
         """Wake getters for what is here: one for each item."""
+        if self.unannounced and self.available():
+            self._hush()
         while self.getters and self._called < self.available():
             waiter = self.getters.popleft()
             waiter.woken = True
@@ -275,11 +301,14 @@ class Peer(Putting):
         for index in range(self.handed - count, self.handed):
             self.holdings.hold(index, holder)
 
-    def settle(self, index: int) -> bool:
-        """An item is done; False: it is not held."""
+    def settle(self, index: int, *, report: bool = True) -> bool:
+        """An item is done; False: it is not held.
+
+        Without ``report`` only the page says so, where it can.
+        """
         if not self.holdings.drop(index):
             return False
-        self._settled(index)
+        self._settled(index, report=report)
         return True
 
     def settle_first(self, holder: Hashable) -> bool:
@@ -290,7 +319,7 @@ class Peer(Putting):
         self._settled(index)
         return True
 
-    def _settled(self, index: int) -> None:
+    def _settled(self, index: int, *, report: bool = True) -> None:
         prefix = self.holdings.prefix(self.handed)
         if self._returning:
             prefix = self._unread_return(prefix)
@@ -298,7 +327,7 @@ class Peer(Putting):
         self.settled += 1
         if prefix <= index:
             self.outbox.append(wire.encode_settle(index))
-        elif not self.items and not self.later:
+        elif report and not self.items and not self.later:
             self.outbox.append(wire.REPORT)
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:
@@ -384,6 +413,8 @@ class Peer(Putting):
             self.failure = failure
             if self.getters:
                 waiter = self.getters.popleft()
+                if self.unannounced and not self.getters:
+                    self._hush()
                 waiter.woken = True
                 self._called += 1
                 self.woken.append(waiter)
@@ -442,6 +473,8 @@ class Peer(Putting):
         ended = deque(w for w in self.getters if w not in keep)
         self._end_all(ended)
         self.getters = keep
+        if self.unannounced and not keep:
+            self._hush()
         self._ask_for_getters()
 
     def _reply(self, data: bytes, now: float) -> None:
@@ -472,6 +505,9 @@ class Peer(Putting):
         if self.getters:
             asked = any(data[-1] == Kind.WANT for data in self.outbox)
             assert self.limit > self.received or asked
+        else:
+            assert not self.unannounced
+        assert bool(self.page[WAITS]) == self.unannounced
         if self.joinable:
             assert self.page[SETTLED] <= self.holdings.prefix(self.handed)
 

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..wire.page import ALERT, NEVER, UNLIMITED, Page
+from ..wire.page import ALERT, HANDED, NEVER, UNLIMITED, WAITS, Page
 from ..wire.payload import Descriptor, Payload
 from .lane import Lane
 
@@ -116,6 +116,11 @@ class PeerRecord:
         """Whether items may be sent to the peer now."""
         lane = self.lane
         return not (self.stalled or lane.frozen or self.gone) and lane.want > lane.sent
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits there with empty hands, as the page says."""
+        return bool(self.page[WAITS]) and self.page[HANDED] >= self.lane.sent
 
     @property
     def granted(self) -> int:

@@ -2,7 +2,7 @@
 
 Invariants:
 
-* Answers are taken in the order in which they came, by one task and by ``take_all``.
+* Answers are taken in the order in which they came.
 * The loop has its turn after every few of them.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pickle import loads
 from typing import Any, Protocol
 
-from ..errors import OwnerLost, QueueShutDown
 from ..machines.jobs import Job, Jobs
 from ..queues.queue import Queue
 from ..supervisor.remote import Failure
@@ -52,47 +52,45 @@ class Answers:
         self._queue = queue
         self._jobs = jobs
         self._crew = crew
-        self._task: asyncio.Task[None] | None = None
+        self._station: Any = queue._handle.station  # which gives payloads in its owner
+        self._next: asyncio.Handle | None = None
 
     def start(self) -> None:
         """Begin to read."""
-        self._task = asyncio.create_task(self._read(), name="aioprocq answers")
+        self._station.sink = self._read
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Read no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self._station.sink = None
+        if self._next is not None:
+            self._next.cancel()
 
-    async def _read(self) -> None:
-        station = self._queue._handle.station
-        take: Any = station.take  # which gives payloads in their owner
-        wait = self._queue._wait_to_get
-        while True:
-            try:
-                payload = await wait(take, None, None)
-            except (QueueShutDown, OwnerLost):
-                return
-            count = 0
-            while payload is not None:
-                self._deal_with(payload)
-                count += 1
-                if count % _AT_ONCE == 0:
-                    self._pool.fill()
-                    await asyncio.sleep(0)
-                payload = take(None)
-            self._pool.fill()
+    def _read(self) -> None:
+        # Called by the queue itself: a task would be one more turn of the loop.
+        take = self._station.take
+        for _ in range(_AT_ONCE):
+            payload = take(None)
+            if payload is None:
+                break
+            self._deal_with(payload)
+        else:
+            if self._next is not None:
+                self._next.cancel()
+            self._next = asyncio.get_running_loop().call_soon(self._read)
+        self._pool.fill()
 
     def take_all(self) -> None:
         """Deal with what has come."""
-        station: Any = self._queue._handle.station
-        station.gather()
-        while (payload := station.take(None)) is not None:
+        self._station.gather()
+        while (payload := self._station.take(None)) is not None:
             self._deal_with(payload)
 
     def _deal_with(self, payload: Payload) -> None:
         try:
-            answer: Any = self._queue._handle.station.open(payload)
+            if type(payload) is bytes:
+                answer: Any = loads(payload)
+            else:
+                answer = self._station.open(payload)
         except Exception as failure:
             answer = ident_of(payload), None, unreadable(failure)
         try:

@@ -30,6 +30,10 @@ PART_TIME = 0.05
 """Seconds after which results of a chunk are sent, although more are to come."""
 
 
+_PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
+"""Types of results that need no look whether they can be awaited."""
+
+
 def serve(orders: Orders) -> None:
     """The target of such workers."""
     PlainServer(orders).run()
@@ -55,7 +59,8 @@ class PlainServer(Server):
                 if got is None:
                     got = self._wait()
                 self._serve(got[0])
-                self.jobs.station.settle(got[1])
+                # What is large is given back at once; of the rest the owner hears.
+                self.jobs.station.settle(got[1], report=type(got[0]) is not bytes)
                 self.board.end(0)
                 if self.board.condemned:
                     self.pause()
@@ -101,7 +106,7 @@ class PlainServer(Server):
             value = context.run(function, *args, **kwargs)
         else:
             value = context.run(function, *args)
-        if inspect.isawaitable(value):
+        if type(value) not in _PLAIN and inspect.isawaitable(value):
             return self._run_async(value, context)
         return value
 

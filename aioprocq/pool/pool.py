@@ -222,7 +222,7 @@ class WorkerPool:
             self._queue.shutdown(immediate=True)
             await self._crew.supervisor.__aexit__(kind, failure, trace)
         finally:
-            await self._answers.stop()
+            self._answers.stop()
             for queue in (self._queue, self._orders.answers):
                 await queue.aclose()
             for board in self._crew.boards.values():

@@ -38,6 +38,7 @@ __all__ = [
     "STATE",
     "UNFINISHED",
     "UNLIMITED",
+    "WAITS",
     "WORDS",
     "Page",
     "State",
@@ -71,6 +72,7 @@ HANDED = 0  # lane index after the last item handed to the application
 SETTLED = 1  # every item handed below this lane index is settled
 PUT = 2  # items whose sending has begun
 PUT_BYTES = 3  # and their bytes
+WAITS = 4  # not zero: a getter waits, and will say so only when it has for long
 
 # A peer's page, the half that the hub writes.
 ALERT = 64  # a hand-out above this index has to look at EPOCH, and report

@@ -9,6 +9,7 @@ import pytest
 
 from aioprocq import QueueShutDown
 from aioprocq.drivers.hub_station import HubStation
+from aioprocq.drivers.station import Station
 
 from .stations import (
     DEADLINE,
@@ -117,12 +118,12 @@ async def test_quick_puts_are_flushed_before_the_loop_waits(on_loop: Stations) -
     assert load(await get_on_loop(peer)) == "slow"
     assert load(await get_on_loop(peer)) == "quick"
     await reached(lambda: hub.quick == 0)
-    assert hub._put_at < math.inf, "the burst may go on, and this is its time"
+    assert Station.put_at < math.inf, "the burst may go on, and this is its time"
 
 
 def in_a_burst(hub: HubStation) -> HubStation:
     """The next put follows another at once."""
-    hub._put_at = math.inf
+    Station.put_at = math.inf
     return hub
 
 

@@ -53,6 +53,7 @@ class PeerProcess:
     down: deque[Frame] = field(default_factory=deque)
     alive: bool = True
     asked_in_passing: bool = False  # for room, without waiting for it
+    late: bool = False  # whether it puts off to say that it waits
     busy: bool = False  # it stands still in the middle of a call
 
     def __post_init__(self) -> None:
@@ -177,9 +178,14 @@ class PeerProcess:
     def _wait_to_get(self, waiter: SimWaiter) -> None:
         machine = self.machine
         machine.starving(self.world.now)
-        machine.wait_to_get(waiter)
+        machine.wait_to_get(waiter, late=self.late)
         if machine.items:
             machine.hand_on()
+
+    def announce(self) -> None:
+        """Somebody has waited for long."""
+        self.machine.announce()
+        self.after()
 
     def _take(self, holder: int | None) -> bool:
         machine = self.machine

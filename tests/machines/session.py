@@ -51,7 +51,7 @@ class Session:
         """
         still = 0
         for _ in range(_ROUNDS):
-            if self._move(asleep):
+            if self._move(asleep) or self._announce(asleep):
                 still = 0
             elif self.hub.deadline is None or still >= _TICKS:
                 break
@@ -72,6 +72,12 @@ class Session:
                 moved |= self._move_peer(peer)
             moved |= peer.alive and peer.flush()
         return moved
+
+    def _announce(self, asleep: Collection[PeerSide]) -> bool:
+        late = [p for p in self.living if p.machine.unannounced and p not in asleep]
+        for peer in late:
+            peer.announce()
+        return bool(late)
 
     def _move_peer(self, peer: PeerSide) -> bool:
         moved = False

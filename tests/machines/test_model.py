@@ -136,9 +136,18 @@ class Model(RuleBasedStateMachine):
         if peer := self.peer(at):
             peer.put(size, count, parcel=parcel, wait=wait)
 
-    @rule(at=numbers, holder=st.sampled_from([None, 1, 2]), wait=often, linger=rarely)
-    def peer_gets(self, at: int, holder: int | None, wait: bool, linger: bool) -> None:
+    @rule(
+        at=numbers,
+        holder=st.sampled_from([None, 1, 2]),
+        wait=often,
+        linger=rarely,
+        late=st.booleans(),
+    )
+    def peer_gets(
+        self, at: int, holder: int | None, wait: bool, linger: bool, late: bool
+    ) -> None:
         if peer := self.peer(at):
+            peer.late = late
             peer.get(holder, wait=wait, linger=linger and self.queue.joinable)
             peer.flush()
 
@@ -165,7 +174,7 @@ class Model(RuleBasedStateMachine):
         while peer.read():
             pass
 
-    @rule(at=numbers, which=numbers, how=st.integers(0, 6))
+    @rule(at=numbers, which=numbers, how=st.integers(0, 7))
     def peer_moves(self, at: int, which: int, how: int) -> None:
         if peer := self.peer(at):
             move: list[Callable[[int], object]] = [
@@ -176,6 +185,7 @@ class Model(RuleBasedStateMachine):
                 peer.cancel_request,
                 lambda _: peer.answers_come(),
                 lambda _: peer.lane_is_free(),
+                lambda _: peer.announce(),
             ]
             move[how](which)
 
