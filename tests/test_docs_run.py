@@ -23,7 +23,7 @@ SQUARES = str([number * number for number in range(10)])
 
 # What each page's programs print, in their order. A page that is not here has none.
 PRINTED = {
-    "README.md": [SQUARES],
+    "README.md": [SQUARES, "1024\n[1, 3, 9, 27, 81]\n3\n2\n1"],
     "docs/how-to/owner-without-a-loop.md": [SQUARES, str(sum(range(1001)))],
     "docs/how-to/context-and-logs.md": [
         "[first] count-0: 4 words\n"
