@@ -23,14 +23,22 @@ SQUARES = str([number * number for number in range(10)])
 
 # What each page's programs print, in their order. A page that is not here has none.
 PRINTED = {
-    "README.md": [SQUARES],
+    "README.md": [SQUARES, "1024\n[1, 3, 9, 27, 81]\n3\n2\n1"],
     "docs/how-to/owner-without-a-loop.md": [SQUARES, str(sum(range(1001)))],
+    "docs/how-to/context-and-logs.md": [
+        "[first] count-0: 4 words\n"
+        "[second] count-0: 2 words\n"
+        "[-] MainProcess: both are done"
+    ],
     "docs/how-to/from-aioprocessing.md": ["[6, 7, 8]"],
     "docs/how-to/from-multiprocessing.md": [SQUARES, SQUARES],
     "docs/how-to/from-processpoolexecutor.md": [
-        "[1, 2, 4, 8, 16]\ninteger division or modulo by zero"
+        "[1, 2, 4, 8, 16]\ninteger division or modulo by zero",
+        "[1, 2, 4, 8, 16]\ninteger division or modulo by zero",
+        "55",
     ],
     "docs/how-to/graceful-shutdown.md": [SQUARES, "a reading"],
+    "docs/how-to/load-once-per-worker.md": ["['three', 'one', 'two']"],
     "docs/how-to/logging.md": [
         "work-0 INFO aioprocq.worker.work-0: attempt 1\n"
         "work-0 INFO shop.work: one of 4 is 0.2\n"
@@ -42,6 +50,19 @@ PRINTED = {
         "worker flaky-0 ended: error, exit code 1: ConnectionError: not yet\n"
         "flaky-0 made it, in attempt 3",
         "ValueError('a bug')",
+    ],
+    "docs/how-to/timeouts-and-cancellation.md": ["4504\ngiven up\nTrue"],
+    "docs/tutorial/calling-functions.md": [
+        '168\nTypeError: can only concatenate str (not "int") to str',
+        "[4, 25, 168, 1229, 9592]\n168",
+        "there are 1007 primes up to 8000",
+        "worker tens-0 ended: error, exit code 1\n"
+        "0\n10\n20\nWorkerCrashed('worker tens-0 died (exit code 1) wh\n40\n50",
+        "sleep had not returned after 0.2 s; allow a longer timeout, or look at what "
+        "it waits for\n"
+        "worker one-0 is killed: its job did not end within its grace period\n"
+        "worker one-0 ended: deadline, signal SIGKILL\n"
+        "1024",
     ],
     "docs/tutorial/first-queue.md": [SQUARES],
     "docs/tutorial/service-with-workers.md": ["[(1, 4), (2, 25), (3, 168)]"],

@@ -10,6 +10,11 @@ PRINTED = {
         "40 requests were answered, and one worker was killed meanwhile\n"
     ),
     "loaded_model": "40 answers, at most 15 by each process, by one model each\n",
+    "many_files": (
+        "module_100.py: SyntaxError\n"
+        "module_200.py: WorkerCrashed\n"
+        "5960 functions in 298 of 300 files\n"
+    ),
     "one_writer_many_readers": "4 readers have read 2000 lines, each line once\n",
     "pipeline": "120000 words of 1373340 letters have gone through three stages\n",
     "producer_consumer": "2 producers made 200 items, and all were consumed\n",
