@@ -14,6 +14,7 @@ import select
 
 from ..machines.record import Frame, Loaded, PeerRecord
 from ..wire.frames import MAX_FRAME, Kind, decode_flag
+from .ring import RingReader
 from .transport import (
     DONTWAIT,
     Dialled,
@@ -51,6 +52,7 @@ class Connection:
         "down",
         "paused",
         "record",
+        "ring",
         "up",
     )
 
@@ -60,6 +62,7 @@ class Connection:
         self.back = dialled.back
         self.alive = dialled.alive
         self.record = record
+        self.ring = RingReader(record.page, dialled.ring)
         self.announced = 0
         self.paused = False
         poller = select.poll()

@@ -25,9 +25,11 @@ from ..wire.payload import Descriptor, Parcel
 from .connection import Connection, reserve
 from .peer_station import PeerStation
 from .readiness import make_readiness, poll
+from .ring import RINGS
 from .station import Settings, Station, driving, loopless
 from .transport import (
     PAGE_BYTES,
+    PORTABLE,
     Dialled,
     exhausted,
     make_lane,
@@ -60,6 +62,8 @@ class HubLink(Station):
         self._by_record: dict[PeerRecord, Connection] = {}
         self._watched: dict[int, list[Stray]] = {}
         self._paused: list[Connection] = []
+        self._rings: dict[Connection, None] = {}  # from which more may come unrung
+        self._rings_due = False
         self._readiness = make_readiness()
         self._reception, self._reception_sender = make_lane()
         self._reception_number = self._reception.fileno()
@@ -110,6 +114,46 @@ class HubLink(Station):
         if self.sink is not None and self.hub.store.waiting:
             self.sink()
 
+    def _on_rings(self) -> None:
+        # A peer in a burst need not ring while this comes back in every turn.
+        with self.lock:
+            self._rings_due = False
+            if self._disposed:
+                return
+            for connection in list(self._rings):
+                if not self._empty_ring(connection) and not connection.ring.arm():
+                    del self._rings[connection]
+            self._carry_out()
+            self._look_again()
+        if self.sink is not None and self.hub.store.waiting:
+            self.sink()
+
+    def _look_again(self) -> None:
+        loop = self.loop
+        if not self._rings or self._rings_due:
+            return
+        if loop is None or loop.is_closed():
+            for connection in list(self._rings):
+                while connection.ring.arm():
+                    self._empty_ring(connection)
+            self._rings.clear()
+            return
+        self._rings_due = True
+        if running_loop() is loop:
+            loop.call_soon(self._on_rings)
+        else:
+            loop.call_soon_threadsafe(self._on_rings)
+
+    def _empty_ring(self, connection: Connection) -> bool:
+        try:
+            payloads = connection.ring.take(connection.record.received)
+        except ProtocolError as failure:
+            self._expel(connection, failure)
+            return False
+        if payloads:
+            self.hub.put_from(connection.record, payloads)
+        return bool(payloads)
+
     def _on_timer(self) -> None:
         with self.lock:
             self._timer = None
@@ -148,11 +192,16 @@ class HubLink(Station):
     def _take_in(self) -> bool:
         if self._disposed:
             return False
+        for connection in list(self._rings):
+            self._empty_ring(connection)
         ready = self._readiness.ready()
         self._attend(ready)
         if self._reception_number in ready:
             # A new peer's first put may be there already.
             self._attend(self._readiness.ready())
+        if self._rings:
+            self._look_again()
+            return True
         return bool(ready)
 
     def _attend(self, ready: list[int]) -> None:
@@ -188,6 +237,8 @@ class HubLink(Station):
         if connection.alive is not None:
             self._connections[connection.alive.fileno()] = connection
             self._readiness.watch(connection.alive.fileno())
+        if RINGS and not PORTABLE and connection.ring.arm():
+            self._rings[connection] = None
 
     def _pause_reception(self, failure: OSError) -> None:
         if not exhausted(failure):
@@ -197,10 +248,12 @@ class HubLink(Station):
         self._retry_at = time.monotonic() + _RETRY
 
     def _read(self, connection: Connection) -> None:
-        record, left = connection.record, _MOST_FRAMES
+        record, ring, left = connection.record, connection.ring, _MOST_FRAMES
         try:
             while left > 0:
                 puts, frame = connection.read(left)
+                if ring.waits:
+                    puts = self._merge(connection, puts)
                 if puts:
                     self.hub.put_from(record, puts)
                 if frame is None:
@@ -213,17 +266,31 @@ class HubLink(Station):
                 elif not connection.announced:
                     self.hub.receive(record, frame)
         except ProtocolError as failure:
-            logger.error(
-                "%s: process %s broke the protocol and is disconnected: %s",
-                self.settings.name,
-                record.pid,
-                str(failure),  # the exception itself would keep the page mapped
-            )
-            self._disconnect(connection)
+            self._expel(connection, failure)
         except OSError as failure:
             if not exhausted(failure):
                 raise
             self._pause(connection)
+
+    def _merge(self, connection: Connection, puts: list[bytes]) -> list[bytes]:
+        # What was written into the ring before something was sent is there by now.
+        self._rings[connection] = None
+        for at, put in enumerate(puts):
+            self._empty_ring(connection)
+            if not connection.ring.waits:
+                return puts[at:]
+            self.hub.put_from(connection.record, [put])
+        self._empty_ring(connection)
+        return []
+
+    def _expel(self, connection: Connection, failure: ProtocolError) -> None:
+        logger.error(
+            "%s: process %s broke the protocol and is disconnected: %s",
+            self.settings.name,
+            connection.record.pid,
+            str(failure),  # the exception itself would keep the page mapped
+        )
+        self._disconnect(connection)
 
     def _receive_parcel(self, record: PeerRecord, frame: Loaded) -> None:
         if not frame.data or frame.data[-1] != Kind.PARCEL:
@@ -270,6 +337,7 @@ class HubLink(Station):
             self._connections.pop(connection.alive.fileno(), None)
             self._readiness.forget(connection.alive.fileno())
         self._by_record.pop(connection.record, None)
+        self._rings.pop(connection, None)
         for one in (connection.up, connection.down):
             self._readiness.forget(one.fileno())
         if connection in self._paused:

@@ -36,6 +36,7 @@ from ..wire.page import (
 )
 from ..wire.payload import Descriptor, Parcel, Payload
 from .readiness import poll, poller_for, wait_for
+from .ring import RINGS, RingWriter
 from .station import Settings, Station, driving
 from .transport import (
     DONTWAIT,
@@ -43,6 +44,7 @@ from .transport import (
     Lanes,
     make_lanes,
     map_page,
+    map_peer,
     opening,
     receive_loaded,
     send_dial,
@@ -52,6 +54,8 @@ from .waiting import FutureWaiter, ThreadWaiter, running_loop
 __all__ = ["GONE", "PeerLink"]
 
 _MOST_READS = 1000
+_PULSE = 0.001
+"""Seconds in a burst after which it is seen to that there still is an owner."""
 _LATE = 0.001
 """Seconds after which a thread that waits says so, if it can wait for so long."""
 _OPEN = int(State.OPEN)
@@ -77,6 +81,9 @@ class PeerLink(Station):
         self._dialling: Lanes | None = None
         self._announced = 0
         self._looked_at = -1
+        self._ring: RingWriter | None = None
+        self._sent = True  # whether what was put last is in a message
+        self._burst_until = self._pulse_at = 0.0
         self._lost = False
         self._breach = ""
         self._shut = False
@@ -93,7 +100,7 @@ class PeerLink(Station):
         with opening:
             lanes = self._dialling = make_lanes()
         try:
-            page = map_page(lanes.page)
+            page, memory = map_peer(lanes.page)
             if self.settings.maxsize <= 0 and self.settings.max_bytes is None:
                 # So that the first put need not wait for the owner to look up.
                 page[ROOM] = page[ROOM_BYTES] = UNLIMITED
@@ -114,6 +121,8 @@ class PeerLink(Station):
             page, joinable=settings.joinable, sized=settings.max_bytes is not None
         )
         self._send, self._receive = lanes.up.send, lanes.down.recv
+        self._ring = RingWriter(page, memory) if RINGS and not PORTABLE else None
+        self._sent = True
         # An owner that shuts the queue down says so before it looks for dials: who
         # sees it open here has its puts counted.
         self._shut = self._state() is not State.OPEN
@@ -226,11 +235,7 @@ class PeerLink(Station):
                 self._check_pulse()
             if self._lost:
                 raise self.lost_error()
-            lanes = self._lanes
-            number = self._reception.fileno() if lanes is None else lanes.up.fileno()
-            poller = select.poll()
-            poller.register(number, 0)
-            if poller.poll(0):
+            if self._hung_up():
                 self._lose()
                 raise self.lost_error()
 
@@ -252,6 +257,29 @@ class PeerLink(Station):
         except GONE:
             self._lose()
         return True
+
+    def _feel_pulse(self, now: float) -> None:
+        # Who only writes into the ring would not see that its reader has died.
+        self._pulse_at = now + _PULSE
+        if self._hung_up():
+            self._lose()
+            raise self._gone_error()
+
+    def _ring_bell(self) -> None:
+        try:
+            self._send(wire.REPORT, DONTWAIT)
+        except BlockingIOError:
+            pass  # what fills the lane wakes the hub as well
+        except GONE:
+            self._lose()
+            raise self._gone_error() from None
+
+    def _hung_up(self) -> bool:
+        lanes = self._lanes
+        number = self._reception.fileno() if lanes is None else lanes.up.fileno()
+        poller = select.poll()
+        poller.register(number, 0)
+        return bool(poller.poll(0))
 
     def _tell(self) -> None:
         """Send the control frames of a call that returns at once, or raise."""

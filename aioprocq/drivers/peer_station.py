@@ -32,6 +32,9 @@ from .waiting import ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
 
+_BURST = 0.0001
+"""Seconds within which a put that follows another belongs to the same burst."""
+
 
 class PeerStation(PeerLink):
     """One queue in a process that does not own it."""
@@ -46,27 +49,42 @@ class PeerStation(PeerLink):
             machine = self.machine or self._user()
             if isinstance(payload, Parcel):
                 return self._put_parcel(machine, payload)
-            frame = payload + PUT_SUFFIX
-            size = len(frame) if machine.sized else 0
+            now = time.monotonic()
+            burst, self._burst_until = now < self._burst_until, now + _BURST
+            size = len(payload) + 1 if machine.sized else 0
             if self._shut or not (
                 machine.begin_put(1, size) if size else machine.begin_one()
             ):
                 self._check_open()
                 return False
-            try:
-                if not machine.outbox or self._flush():
-                    self._send(frame, DONTWAIT)
+            ring = self._ring
+            if burst and ring is not None and not size and not machine.outbox:
+                if now > self._pulse_at:
+                    self._feel_pulse(now)
+                # What it follows may still be on the lane.
+                if ring.put(payload, machine.put - 1 if self._sent else None):
+                    self._sent = False
+                    if ring.must_ring():
+                        self._ring_bell()
                     return True
-            except BlockingIOError:
-                pass
-            except GONE:
-                self._lose()
-                raise self._gone_error() from None
-            machine.take_back_put(1, size)
-            machine.lane_full = True
-            return False
+            return self._put_message(machine, payload + PUT_SUFFIX, size)
         finally:
             lock.release()
+
+    def _put_message(self, machine: Peer, frame: bytes, size: int) -> bool:
+        try:
+            if not machine.outbox or self._flush():
+                self._send(frame, DONTWAIT)
+                self._sent = True
+                return True
+        except BlockingIOError:
+            pass
+        except GONE:
+            self._lose()
+            raise self._gone_error() from None
+        machine.take_back_put(1, size)
+        machine.lane_full = True
+        return False
 
     def _put_parcel(self, machine: Peer, parcel: Parcel) -> bool:
         if self._shut or not machine.begin_put(1, parcel.size):
@@ -80,6 +98,7 @@ class PeerStation(PeerLink):
             if self._lanes is not None and self._flush():
                 self._send(announce, DONTWAIT)
                 send_loaded(self._lanes.up, data, numbers)
+                self._sent = True
                 sent = True
         except BlockingIOError:
             pass  # an announcement alone does no harm; it is sent again
@@ -119,6 +138,7 @@ class PeerStation(PeerLink):
                     # Only a batch of one can be a parcel; see _cut.
                     frame = wire.encode_batch(batch[:count])  # type: ignore[arg-type]
                     self._send(frame, DONTWAIT)
+                    self._sent = True
                     return count
                 except BlockingIOError:
                     pass

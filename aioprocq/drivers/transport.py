@@ -32,6 +32,7 @@ from ..errors import ProtocolError
 from ..wire.frames import MAX_FRAME
 from ..wire.page import WORDS, Page
 from ..wire.payload import Descriptor
+from .ring import RING_BYTES
 
 __all__ = [
     "DONTWAIT",
@@ -45,6 +46,7 @@ __all__ = [
     "make_lanes",
     "make_line",
     "map_page",
+    "map_peer",
     "opening",
     "receive_dial",
     "receive_loaded",
@@ -70,7 +72,7 @@ MOST_DESCRIPTORS = 253
 
 _DIAL = struct.Struct("<8sIBB")
 _MAGIC = b"aioprocq"
-_VERSION = 1
+_VERSION = 2
 _SEALS = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
 _ADD_SEALS = 1033
 
@@ -120,6 +122,7 @@ class Dialled(NamedTuple):
     back: socket.socket
     page: Page
     alive: socket.socket | None
+    ring: memoryview
 
 
 def make_lane() -> tuple[socket.socket, socket.socket]:
@@ -139,7 +142,7 @@ def make_lanes() -> Lanes:
         made += [hub_up, up]
         down, hub_down = make_lane()
         made += [down, hub_down]
-        page = Descriptor(shared_memory("page", PAGE_BYTES))
+        page = Descriptor(shared_memory("page", PAGE_BYTES + RING_BYTES))
         made.append(page)
         hub_ends: tuple[socket.socket, ...] = (hub_up, hub_down)
         alive = None
@@ -177,11 +180,11 @@ def receive_dial(reception: socket.socket) -> Dialled:
     right = (_MAGIC, _VERSION, PORTABLE, 5 if PORTABLE else 4)
     if (magic, version, bool(portable), len(numbers)) != right:
         raise ProtocolError("a dial of another version, or without its descriptors")
-    if os.fstat(numbers[3]).st_size < PAGE_BYTES:
+    if os.fstat(numbers[3]).st_size < PAGE_BYTES + RING_BYTES:
         raise ProtocolError("a dial with a page that is too small")
     made: list[socket.socket] = []
     try:
-        page = map_page(numbers[3])
+        page, ring = map_peer(numbers[3])
         for one in (*descriptors[:3], *descriptors[4:]):
             made.append(_socket_of(one))
         if [end.type for end in made[:3]] != [_LANE] * 3:
@@ -191,7 +194,7 @@ def receive_dial(reception: socket.socket) -> Dialled:
             end.close()
         raise ProtocolError(f"a dial that cannot be used: {failure}") from failure
     up, down, back, *alive = made
-    return Dialled(pid, up, down, back, page, alive[0] if PORTABLE else None)
+    return Dialled(pid, up, down, back, page, alive[0] if PORTABLE else None, ring)
 
 
 def _socket_of(descriptor: Descriptor) -> socket.socket:
@@ -259,6 +262,13 @@ def map_page(number: int, *, write: bool = True) -> Page:
     prot = mmap.PROT_READ | (mmap.PROT_WRITE if write else 0)
     mapping = mmap.mmap(number, PAGE_BYTES, mmap.MAP_SHARED, prot)
     return cast("Page", memoryview(mapping).cast("Q"))
+
+
+def map_peer(number: int) -> tuple[Page, memoryview]:
+    """Map a peer's page, and the ring that follows it."""
+    mapping = mmap.mmap(number, PAGE_BYTES + RING_BYTES, mmap.MAP_SHARED)
+    whole = memoryview(mapping)
+    return cast("Page", whole[:PAGE_BYTES].cast("Q")), whole[PAGE_BYTES:]
 
 
 class Wakeup:

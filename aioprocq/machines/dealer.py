@@ -25,6 +25,7 @@ from collections import deque
 
 from ..wire.frames import (
     Kind,
+    encode_bounced,
     encode_dead,
     encode_flag,
     encode_items,
@@ -284,13 +285,11 @@ class Dealer:
             self.store.restore(stray)
 
     def bounced(self, peer: PeerRecord, index: int) -> None:
-        """A peer could not receive an item: it waits again."""
-        stray = peer.lane.retract_one(index)
-        if stray is not None:
-            self.flying -= 1
-            self.store.restore(stray)
+        """A peer could not receive an item, and has dropped all that came after it."""
+        self._take_from(peer, index)
         peer.page[RETURNS] += 1
-        self._void(peer)
+        peer.lane.want = peer.lane.sent
+        self.post(peer, encode_bounced(peer.lane.sent))
 
     def lost(self, peer: PeerRecord, reason: str) -> list[Stray]:
         """A peer is gone: what it had not started on waits again.

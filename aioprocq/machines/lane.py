@@ -200,24 +200,6 @@ class Lane:
         self._retire_handed()
         return strays
 
-    def retract_one(self, index: int) -> Stray | None:
-        """Take back one item in the air: it could not be received."""
-        for at, flight in enumerate(self.air):
-            if max(flight.start, self.handed) <= index < flight.end:
-                stray = flight.item(index)
-                cut = index - flight.start
-                tail = flight.payloads[cut + 1 :]
-                del flight.payloads[cut:]
-                if tail:
-                    rest = Flight(index + 1, stray.seq + 1, tail, flight.attempts)
-                    self.air.insert(at + 1, rest)
-                if not cut:
-                    self.air.remove(flight)
-                self.in_air -= 1
-                self._retire_handed()
-                return stray
-        return None
-
     def oldest(self) -> tuple[int, int] | None:
         """Place and lane index of the oldest item held; None: nothing is."""
         held = ((f.seq + i - f.start, i) for f, i in self._unsettled())

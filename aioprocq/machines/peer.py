@@ -13,7 +13,7 @@ Invariants:
   opened, and its items are what users get.
 * ``unannounced``: a getter waits, and only the page says so; for a while.
 * While a getter waits, the hub owes this peer items, or a frame is in the
-  outbox that asks for some.
+  outbox that asks for some, or the hub is to say that it knows what bounced.
 """
 
 from __future__ import annotations
@@ -75,15 +75,14 @@ class Peer(Putting):
     """What one process knows of a queue that another one owns."""
 
     __slots__ = (
-        "_barrier",
         "_called",
-        "_gate",
         "_ident",
         "_lingers",
         "_returned",
         "_returning",
         "answers",
         "attempts",
+        "bouncing",
         "epoch",
         "failure",
         "getters",
@@ -117,8 +116,7 @@ class Peer(Putting):
         self.pace = Pace()
         self.failure: OSError | None = None
         self._called = 0
-        self._barrier: int | None = None
-        self._gate = 0
+        self.bouncing = False
         self._lingers = self.unannounced = False
         self._ident = 0
         self._returning: deque[int] = deque()
@@ -174,8 +172,6 @@ class Peer(Putting):
     def _next_batch(self) -> bool:
         if not self.later:
             return False
-        if self._barrier is not None and self._is_barred(self.later[0][0]):
-            return False
         self.handed, self.attempts, payloads = self.later.popleft()
         self._begin_batch(payloads)
         return True
@@ -183,14 +179,6 @@ class Peer(Putting):
     def _begin_batch(self, payloads: list[Payload]) -> None:
         self.items.extend(payloads)
         self.sealed, self.open = len(payloads) > 1, False
-
-    def _is_barred(self, index: int) -> bool:
-        # The hub takes everything below HANDED for handed out, so nothing may be
-        # that comes after a bounced item until the hub knows that it bounced.
-        if self._barrier is None or self.page[RETURNS] >= self._gate:
-            self._barrier = None
-            return False
-        return index > self._barrier
 
     def _may_hand_out(self, handed: int, count: int = 1) -> bool:
         page = self.page
@@ -217,8 +205,7 @@ class Peer(Putting):
         """Items that are here and not handed out."""
         if not self.later:
             return len(self.items)
-        later = sum(len(b[2]) for b in self.later if not self._is_barred(b[0]))
-        return len(self.items) + later
+        return len(self.items) + sum(len(payloads) for _, _, payloads in self.later)
 
     def ask_ahead(self) -> None:
         """See that the hub owes us one item at least."""
@@ -400,14 +387,15 @@ class Peer(Putting):
     def bounce(self, index: int, failure: OSError | None) -> None:
         """A parcel came without its descriptors: the hub keeps it.
 
-        With a ``failure``, the next get raises it.
+        What comes after it is dropped, until the hub has heard and takes it back, too:
+        it is to come later. With a ``failure``, the next get raises it.
         """
         self.received = max(self.received, index + 1)
         self.limit = max(self.limit, self.received)
+        if self.bouncing:
+            return
+        self.bouncing = True
         self._returning.append(index)
-        self._gate = self._returned + len(self._returning)
-        if self._barrier is None:
-            self._barrier = index
         self.outbox.append(wire.encode_bounce(index))
         if failure is not None:
             self.failure = failure
@@ -418,7 +406,10 @@ class Peer(Putting):
                 waiter.woken = True
                 self._called += 1
                 self.woken.append(waiter)
-        self._ask_for_getters()
+
+    def _bounced(self, data: bytes, now: float) -> None:
+        self.bouncing = False
+        self._void(data, now)
 
     def _items(self, data: bytes, now: float) -> None:
         start, attempts, payloads = wire.decode_items(data)
@@ -428,9 +419,13 @@ class Peer(Putting):
         self, start: int, attempts: int, payloads: list[Payload], now: float
     ) -> None:
         count = len(payloads)
+        if self.bouncing:
+            self.received = start + count
+            self.limit = max(self.limit, self.received)
+            return
         empty = not self.items and not self.later
         self.pace.filled(count, now, empty=empty)
-        if empty and self._barrier is None:
+        if empty:
             self.handed, self.attempts = start, attempts
             self._begin_batch(payloads)
         else:
@@ -504,7 +499,7 @@ class Peer(Putting):
         assert self._called >= 0
         if self.getters:
             asked = any(data[-1] == Kind.WANT for data in self.outbox)
-            assert self.limit > self.received or asked
+            assert self.limit > self.received or asked or self.bouncing
         else:
             assert not self.unannounced
         assert bool(self.page[WAITS]) == self.unannounced
@@ -515,6 +510,7 @@ class Peer(Putting):
 _HANDLERS: dict[int, Callable[[Peer, bytes, float], None]] = {
     Kind.ITEMS: Peer._items,
     Kind.VOID: Peer._void,
+    Kind.BOUNCED: Peer._bounced,
     Kind.ROOM: Peer._room,
     Kind.END: Peer._end,
     Kind.REPLY: Peer._reply,

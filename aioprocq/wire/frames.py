@@ -56,6 +56,7 @@ class Kind(IntEnum):
     END = 35
     REPLY = 36
     DEAD = 37
+    BOUNCED = 38
     # both ways
     ANNOUNCE = 64
     PARCEL = 65
@@ -221,8 +222,16 @@ def encode_void(index: int) -> bytes:
     return _U64.pack(index, Kind.VOID)
 
 
+def encode_bounced(index: int) -> bytes:
+    """BOUNCED: what was sent from what bounced up to ``index`` is the hub's again.
+
+    Credit ends there, as with VOID.
+    """
+    return _U64.pack(index, Kind.BOUNCED)
+
+
 def decode_number(data: bytes) -> int:
-    """The number in a SETTLE, BOUNCE, YIELD or VOID."""
+    """The number in a SETTLE, BOUNCE, YIELD, VOID or BOUNCED."""
     return int(_exact(_U64, data)[0])
 
 

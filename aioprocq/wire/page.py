@@ -22,6 +22,7 @@ __all__ = [
     "ANNOUNCE_WAITS",
     "ARRIVED",
     "BEGUN",
+    "BELL",
     "COUNTED",
     "EPOCH",
     "HANDED",
@@ -32,6 +33,8 @@ __all__ = [
     "QSIZE",
     "RECALLED",
     "RETURNS",
+    "RING_HEAD",
+    "RING_TAIL",
     "ROOM",
     "ROOM_BYTES",
     "SETTLED",
@@ -72,6 +75,7 @@ HANDED = 0  # lane index after the last item handed to the application
 SETTLED = 1  # every item handed below this lane index is settled
 PUT = 2  # items whose sending has begun
 PUT_BYTES = 3  # and their bytes
+RING_TAIL = 5  # bytes that were written into the ring
 WAITS = 4  # not zero: a getter waits, and will say so only when it has for long
 
 # A peer's page, the half that the hub writes.
@@ -84,6 +88,8 @@ RETURNS = 69  # RETURN and BOUNCE frames that the hub has read
 ABSORBED = 70  # HANDED, as far as QSIZE knows of it
 ARRIVED = 71  # PUT, as far as QSIZE knows of it
 RECALLED = 73  # hand-outs below this index stand, whatever EPOCH says
+RING_HEAD = 74  # bytes that the hub has read from the ring
+BELL = 75  # a number that the peer has not rung for yet: ring when there is something
 COUNTED = 72  # items that this peer settled, as far as UNFINISHED knows of it
 
 # The hub's page, which every process with the queue can read.

@@ -10,6 +10,7 @@ import pytest
 
 from aioprocq.drivers import connection as module
 from aioprocq.drivers.connection import Connection, reserve
+from aioprocq.drivers.ring import RING_BYTES
 from aioprocq.drivers.transport import (
     DONTWAIT,
     Dialled,
@@ -39,7 +40,8 @@ class Peer:
         back = self.down.dup()
         page = new_page()
         pulse = theirs if alive else None
-        dialled = Dialled(os.getpid(), hub_up, hub_down, back, page, pulse)
+        ring = memoryview(bytearray(RING_BYTES))
+        dialled = Dialled(os.getpid(), hub_up, hub_down, back, page, pulse, ring)
         record = Hub(page=new_page()).connect(os.getpid(), page)
         self.connection = Connection(dialled, record)
 

@@ -166,9 +166,9 @@ def test_a_full_lane_takes_nothing_and_counts_nothing(
     if what == "behind a frame":
         machine.outbox.append(wire.REPORT)
     attempts = {
-        "one": lambda: peer.put(b"x" * 10_000),
-        "behind a frame": lambda: peer.put(b"x" * 10_000),
-        "batch": lambda: peer.put_batch([b"x" * 9000] * 3),
+        "one": lambda: peer.put(b"x" * 20_000),
+        "behind a frame": lambda: peer.put(b"x" * 20_000),
+        "batch": lambda: peer.put_batch([b"x" * 20_000] * 3),
         "parcel": lambda: peer.put(parcel(peer)),
     }
     if what == "parcel":

@@ -57,7 +57,7 @@ class Dial:
 
     def send_others(self, numbers: list[int], data: bytes | None = None) -> None:
         portable = self.transport.PORTABLE
-        right = native._DIAL.pack(b"aioprocq", os.getpid(), 1, portable)
+        right = native._DIAL.pack(b"aioprocq", os.getpid(), native._VERSION, portable)
         data = right if data is None else data
         self.transport.send_loaded(self.sender, data, numbers)
 
@@ -173,13 +173,14 @@ def test_something_of_another_length_is_no_dial(dial: Dial, data: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("magic", "version", "turned"),
-    [(b"aioprocr", 1, False), (b"aioprocq", 2, False), (b"aioprocq", 1, True)],
+    ("magic", "newer", "turned"),
+    [(b"aioprocr", 0, False), (b"aioprocq", 1, False), (b"aioprocq", 0, True)],
 )
 def test_a_dial_of_another_version_is_refused(
-    dial: Dial, magic: bytes, version: int, turned: bool
+    dial: Dial, magic: bytes, newer: int, turned: bool
 ) -> None:
     portable = turned != dial.transport.PORTABLE
+    version = native._VERSION + newer
     dial.send_others(dial.numbers(), native._DIAL.pack(magic, 1, version, portable))
     refused(dial, "of another version")
 

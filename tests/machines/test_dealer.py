@@ -528,14 +528,14 @@ def test_a_peer_is_sent_nothing_before_it_has_yielded():
     assert sent(peer) == [[b"a"]]
 
 
-def test_a_bounced_item_waits_again():
+def test_a_bounced_item_waits_again_and_all_behind_it():
     dealer, peer = busy(b"a", b"b", b"c")
     deliver(peer)
     dealer.bounced(peer, 1)
-    assert [stray.seq for stray in dealer.store.returned] == [1]
-    assert dealer.flying == 2
+    assert [stray.seq for stray in dealer.store.returned] == [1, 2]
+    assert dealer.flying == 1
     assert peer.page[RETURNS] == 1
-    assert [frame[-1] for frame in deliver(peer)] == [Kind.VOID]
+    assert [frame[-1] for frame in deliver(peer)] == [Kind.BOUNCED]
     dealer.check_invariants()
 
 

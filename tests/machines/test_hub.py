@@ -293,10 +293,10 @@ def test_an_item_that_bounced_waits_again():
     driver = Driver()
     peer = driver.consumer("abc")
     driver.receive(peer, wire.encode_bounce(1))
-    assert driver.hub.store.waiting == 1
+    assert driver.hub.store.waiting == 2
     assert peer.lane.credit == 0
-    driver.wants(peer)
-    assert items(peer) == [b"b"]
+    driver.wants(peer, 2)
+    assert items(peer) == [b"b", b"c"]
 
 
 # Requests

@@ -1,7 +1,5 @@
 """The account of one down lane."""
 
-import pytest
-
 from aioprocq.machines.lane import Flight, Lane, Stray
 from aioprocq.wire.page import HANDED, SETTLED, new_page
 from aioprocq.wire.payload import Payload
@@ -142,14 +140,6 @@ def test_what_is_settled_cannot_be_resolved():
     assert lane.resolve(1) is None
 
 
-def test_what_was_bounced_cannot_be_resolved():
-    lane = make("a", "b", "c")
-    assert lane.retract_one(1) == Stray(1, 0, b"b")
-    handed(lane, 3)
-    assert lane.resolve(1) is None
-    assert lane.holding == 2
-
-
 def test_a_flight_is_remembered_until_all_of_it_is_settled():
     lane = make("abc", "d")
     handed(lane, 4)
@@ -196,29 +186,10 @@ def test_retracting_where_a_flight_ends():
     lane.check_invariants()
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_retracting_one_of_a_flight(index):
-    lane = make("abc", "de")
-    stray = lane.retract_one(index)
-    assert stray == Stray(index, 0, b"abc"[index : index + 1])
-    assert lane.in_air == 4
-    lane.check_invariants()
-    assert lane.retract_one(index) is None
-    assert handed(lane, 5) == 4
-    assert seqs(list(lane.unsettled())) == [n for n in range(5) if n != index]
-
-
-def test_retracting_one_that_is_not_in_the_air():
-    lane = make("abc")
-    handed(lane, 1)
-    assert lane.retract_one(0) is None
-    assert lane.retract_one(3) is None
-
-
 def test_retracting_the_rest_of_a_flight_that_was_begun():
     lane = make("ab", "c")
     handed(lane, 1)
-    assert lane.retract_one(1) == Stray(1, 0, b"b")
+    assert lane.retract_from(1) == [Stray(1, 0, b"b"), Stray(2, 0, b"c")]
     assert [flight.payloads for flight in lane.held] == [[b"a"]]
     lane.check_invariants()
 

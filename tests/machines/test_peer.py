@@ -469,17 +469,25 @@ def test_a_void_for_whom_nobody_waits():
 # Items that cannot be received
 
 
+def bounced(peer: Peer, index: int) -> None:
+    """The hub has heard of what bounced, and has it again up to an index."""
+    peer.page[RETURNS] += 1
+    peer.receive(wire.encode_bounced(index), NOW)
+
+
 def test_an_item_that_bounced():
     peer = make_peer()
     waiter = waits(peer)
     flush(peer)
     peer.bounce(0, None)
-    bounce, want = flush(peer)
+    (bounce,) = flush(peer)
     assert bounce[-1] == Kind.BOUNCE
     assert wire.decode_number(bounce) == 0
-    assert wire.decode_want(want) == (2, True, False)
     assert not waiter.woken
     assert peer.failure is None
+    bounced(peer, 1)
+    (want,) = flush(peer)
+    assert wire.decode_want(want) == (2, True, False)
 
 
 def test_a_failure_is_raised_by_a_get():
@@ -492,9 +500,9 @@ def test_a_failure_is_raised_by_a_get():
     assert woken(peer) == [first]
     peer.stop_getting(first)
     receives(peer, 1, "a")
-    assert not second.woken, "the hub does not know yet that the other one bounced"
-    peer.page[RETURNS] = 1
-    peer.receive(wire.encode_void(2), NOW)
+    assert not second.woken, "the hub sends it again, behind what bounced"
+    bounced(peer, 2)
+    receives(peer, 2, "a")
     assert woken(peer) == [second]
 
 
@@ -506,8 +514,7 @@ def test_a_failure_waits_for_a_get():
     assert kinds(peer) == [Kind.BOUNCE]
 
 
-def test_nothing_behind_a_bounced_item_is_handed_out_before_the_hub_knows():
-    # The hub takes everything below HANDED for handed out.
+def test_what_comes_behind_a_bounced_item_is_dropped_until_the_hub_knows():
     peer = make_peer()
     receives(peer, 0, "ab")
     peer.bounce(2, None)
@@ -518,30 +525,26 @@ def test_nothing_behind_a_bounced_item_is_handed_out_before_the_hub_knows():
     waiter = waits(peer)
     peer.hand_on()
     assert woken(peer) == []
-    peer.page[RETURNS] = 1
-    peer.receive(wire.encode_void(4), NOW)
+    bounced(peer, 4)
+    receives(peer, 4, "!c")
     assert woken(peer) == [waiter]
-    assert peer.take() == b"c"
-    assert peer.page[HANDED] == 4
-    receives(peer, 4, "d")
-    assert peer.take() == b"d"
+    assert [peer.take() for _ in range(3)] == [b"!", b"c", None]
+    assert peer.page[HANDED] == 6
 
 
-def test_what_came_before_a_bounced_item_is_handed_out():
+def test_what_bounces_behind_a_bounced_item_is_dropped_like_the_rest():
     peer = make_peer()
     receives(peer, 0, "a")
-    receives(peer, 1, "b")
-    peer.bounce(2, None)
-    peer.bounce(3, None)
-    assert [peer.take() for _ in range(3)] == [b"a", b"b", None]
-    receives(peer, 4, "c")
-    peer.page[RETURNS] = 1
-    assert peer.take() is None, "of the second the hub does not know yet"
-    peer.page[RETURNS] = 2
-    assert peer.take() == b"c"
+    peer.bounce(1, None)
+    peer.bounce(2, OSError(errno.EMFILE, "none free"))
+    assert kinds(peer) == [Kind.BOUNCE]
+    assert peer.failure is None
+    bounced(peer, 3)
+    receives(peer, 3, "bc")
+    assert [peer.take() for _ in range(4)] == [b"a", b"b", b"c", None]
 
 
-def test_what_is_behind_a_bounced_item_can_be_given_back():
+def test_a_peer_in_which_something_bounced_can_be_recalled():
     peer = make_peer()
     peer.bounce(0, None)
     receives(peer, 1, "a")

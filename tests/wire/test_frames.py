@@ -79,6 +79,7 @@ def test_room(room, room_bytes):
     [
         (frames.encode_settle, Kind.SETTLE),
         (frames.encode_bounce, Kind.BOUNCE),
+        (frames.encode_bounced, Kind.BOUNCED),
         (frames.encode_yield, Kind.YIELD),
         (frames.encode_void, Kind.VOID),
     ],

@@ -1,0 +1,166 @@
+"""Items that a peer puts in a burst, in memory that it shares with the hub.
+
+A message costs a system call at both ends, and often wakes somebody. In a burst the
+peer writes its items here instead, and sends a message, the bell, only when the hub
+has said that it is about to sleep.
+
+Invariants:
+
+* The peer alone writes records and ``RING_TAIL``; the hub alone ``RING_HEAD`` and
+  ``BELL``. A record is whole before ``RING_TAIL`` says that it is there: what its
+  writer's death leaves unfinished was never put.
+* The hub sets ``BELL`` and then looks at ``RING_TAIL``; the peer sets ``RING_TAIL`` and
+  then looks at ``BELL``. Both have a fence in between, so at least one of them notices.
+* What was put here after something that was sent in a message is marked with the
+  number of items before it, and stays until so many have arrived. What was put here
+  before a message is here when the message is read. So items arrive in their order.
+
+The order of stores, which the first relies on, is what processors of the x86 family
+guarantee. On others ``RINGS`` is False, and every item is a message.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from struct import Struct
+
+from ..errors import ProtocolError
+from ..wire.page import BELL, RING_HEAD, RING_TAIL, Page
+
+__all__ = ["RINGS", "RING_BYTES", "RingReader", "RingWriter"]
+
+RING_BYTES = 1 << 17
+MOST = RING_BYTES // 8
+"""Bytes of the largest item that is written here."""
+
+RINGS = os.uname().machine in ("x86_64", "amd64", "i686", "i386")
+
+_MASK = RING_BYTES - 1
+_LENGTH = Struct("<I")
+_MARK = Struct("<IQ")
+_SKIP, _AFTER = 0xFFFFFFFF, 0xFFFFFFFE
+_fence = threading.Lock()
+"""Its operations are atomic ones, before which every store is visible to others."""
+
+
+class RingWriter:
+    """The peer's side."""
+
+    __slots__ = ("_head", "_memory", "_page", "_rung", "_tail")
+
+    def __init__(self, page: Page, memory: memoryview) -> None:
+        self._page = page
+        self._memory = memory
+        self._head = self._tail = self._rung = 0
+
+    def put(self, payload: bytes, after: int | None = None) -> bool:
+        """Write one item; False: there is no room.
+
+        It follows the first ``after`` items, of which some may be on their way, or,
+        without that, what was written here before.
+        """
+        record = _LENGTH.pack(len(payload)) + payload
+        if after is not None:
+            record = _MARK.pack(_AFTER, after) + record
+        size = len(record)
+        if size > MOST:
+            return False
+        tail = self._tail
+        at = tail & _MASK
+        if at + size > RING_BYTES:
+            tail += RING_BYTES - at  # a record is in one piece
+        if tail + size - self._head > RING_BYTES:
+            self._head = self._page[RING_HEAD]
+            if tail + size - self._head > RING_BYTES:
+                return False
+        if tail != self._tail:
+            if at + 4 <= RING_BYTES:
+                _LENGTH.pack_into(self._memory, at, _SKIP)
+            at = 0
+        self._memory[at : at + size] = record
+        self._tail = self._page[RING_TAIL] = tail + size
+        return True
+
+    def must_ring(self) -> bool:
+        """Whether the hub is to be told, once, that there is something."""
+        _fence.acquire()
+        _fence.release()
+        bell = self._page[BELL]
+        if bell == self._rung:
+            return False
+        self._rung = bell
+        return True
+
+
+class RingReader:
+    """The hub's side."""
+
+    __slots__ = ("_bell", "_head", "_memory", "_page", "held_up")
+
+    def __init__(self, page: Page, memory: memoryview) -> None:
+        self._page = page
+        self._memory = memory
+        self._head = self._bell = 0
+        self.held_up = False  # what is there follows something that has not come
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is there."""
+        return self._page[RING_TAIL] != self._head
+
+    def arm(self) -> bool:
+        """Have the peer ring when it puts something; True: it has already."""
+        self._bell += 1
+        self._page[BELL] = self._bell
+        with _fence:
+            pass
+        return self.waits and not self.held_up
+
+    def take(self, arrived: int) -> list[bytes]:
+        """All that is there and may be taken after so many items have arrived.
+
+        Raises ProtocolError for what no peer writes.
+        """
+        tail, head = self._page[RING_TAIL], self._head
+        if not 0 <= tail - head <= RING_BYTES:
+            raise ProtocolError("a ring that is fuller than it can be")
+        found: list[bytes] = []
+        self.held_up = False
+        while head < tail:
+            at = head & _MASK
+            end = min(RING_BYTES, at + tail - head)
+            data = bytes(self._memory[at:end])
+            used = self._split(data, found, arrived)
+            if self.held_up:
+                head += used
+                break
+            if used < len(data) and end < RING_BYTES:
+                raise ProtocolError("a ring with half an item")
+            head += len(data)  # with what was too short for one more at the end
+        self._head = self._page[RING_HEAD] = head
+        return found
+
+    def _split(self, data: bytes, found: list[bytes], arrived: int) -> int:
+        # Up to the end, to where the rest of a lap is skipped, or to where something
+        # has to come first.
+        at, size = 0, len(data)
+        unpack = _LENGTH.unpack_from
+        while at + 4 <= size:
+            (length,) = unpack(data, at)
+            if length == _SKIP:
+                return at
+            if length == _AFTER:
+                if at + _MARK.size > size:
+                    raise ProtocolError("a ring with half a mark")
+                if _MARK.unpack_from(data, at)[1] > arrived + len(found):
+                    self.held_up = True
+                    return at
+                at += _MARK.size
+                continue
+            end = at + 4 + length
+            if end > size:
+                raise ProtocolError("an item that is longer than its ring")
+            found.append(data[at + 4 : end])
+            at = end
+        return at

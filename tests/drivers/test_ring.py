@@ -1,0 +1,198 @@
+"""The ring of one peer: what was written is read, in order, however both go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import MutableSequence
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from aioprocq.drivers import ring as module
+from aioprocq.drivers.ring import MOST, RING_BYTES, RingReader, RingWriter
+from aioprocq.errors import ProtocolError
+from aioprocq.wire.page import BELL, RING_HEAD, RING_TAIL, new_page
+
+
+class Pair:
+    """Both sides of one ring."""
+
+    def __init__(self) -> None:
+        self.page: MutableSequence[int] = new_page()
+        self.memory = memoryview(bytearray(RING_BYTES))
+        self.writer = RingWriter(self.page, self.memory)
+        self.reader = RingReader(self.page, self.memory)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+def test_what_was_written_is_read_once(pair: Pair) -> None:
+    assert not pair.reader.waits
+    assert pair.writer.put(b"one")
+    assert pair.writer.put(b"")
+    assert pair.reader.waits
+    assert pair.reader.take(0) == [b"one", b""]
+    assert not pair.reader.waits
+    assert pair.reader.take(2) == []
+
+
+def test_what_is_full_takes_nothing_until_it_was_read(pair: Pair) -> None:
+    count = 0
+    while pair.writer.put(b"x" * 1000):
+        count += 1
+    assert count == RING_BYTES // 1004
+    assert len(pair.reader.take(0)) == count
+    assert pair.writer.put(b"y")
+    assert pair.reader.take(count) == [b"y"]
+
+
+def test_what_is_too_large_is_not_for_the_ring(pair: Pair) -> None:
+    assert not pair.writer.put(b"x" * MOST)
+    assert not pair.reader.waits
+
+
+@pytest.mark.parametrize("left", range(10))
+def test_a_record_is_in_one_piece_wherever_the_end_is(pair: Pair, left: int) -> None:
+    size = RING_BYTES - left
+    while size > 0:
+        step = min(size, MOST)
+        step = step if size == step or size - step >= 4 else step - 4
+        assert pair.writer.put(b"x" * (step - 4))
+        assert pair.reader.take(0) == [b"x" * (step - 4)]
+        size -= step
+    assert pair.page[RING_HEAD] == RING_BYTES - left
+    assert pair.writer.put(b"abcd")
+    assert pair.writer.put(b"")
+    assert pair.reader.take(0) == [b"abcd", b""]
+
+
+def test_the_bell_is_rung_once_for_each_time_that_the_hub_asks(pair: Pair) -> None:
+    pair.writer.put(b"a")
+    assert not pair.writer.must_ring(), "nobody listens yet: the dial says enough"
+    assert pair.reader.arm(), "and there is something"
+    assert pair.writer.must_ring()
+    assert not pair.writer.must_ring()
+    pair.reader.take(0)
+    assert not pair.reader.arm()
+    assert pair.page[BELL] == 2
+    assert pair.writer.must_ring()
+
+
+def test_what_follows_something_that_was_sent_waits_for_it(pair: Pair) -> None:
+    pair.writer.put(b"a")
+    pair.writer.put(b"c", after=2)
+    pair.writer.put(b"d")
+    assert pair.reader.take(0) == [b"a"]
+    assert pair.reader.held_up
+    assert pair.reader.waits
+    assert not pair.reader.arm(), "the message wakes the hub"
+    assert pair.reader.take(1) == []
+    assert pair.reader.take(2) == [b"c", b"d"]
+    assert not pair.reader.held_up
+
+
+@pytest.mark.parametrize(
+    ("tail", "memory"),
+    [
+        (RING_BYTES + 1, b""),
+        (3, b""),
+        (8, b"\5\0\0\0"),
+        (8, module._LENGTH.pack(module._AFTER)),
+        (8, module._LENGTH.pack(module._SKIP)),
+    ],
+    ids=["too full", "half a length", "half an item", "half a mark", "a skip"],
+)
+def test_what_no_peer_writes_is_a_breach(pair: Pair, tail: int, memory: bytes) -> None:
+    pair.memory[: len(memory)] = memory
+    pair.page[RING_TAIL] = tail
+    with pytest.raises(ProtocolError):
+        pair.reader.take(0)
+
+
+sizes = st.sampled_from([0, 1, 2, 3, 500, 9000, MOST - 30])
+
+
+class Traffic(RuleBasedStateMachine):
+    """A peer that puts in the ring and in messages, and a hub that reads both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair()
+        self.put = self.arrived = 0
+        self.sent: deque[tuple[int, bytes]] = deque()  # messages, and their numbers
+        self.last_was_sent = True
+        self.expected: deque[bytes] = deque()
+        self.bells = 0
+
+    def payload(self, size: int) -> bytes:
+        data = self.put.to_bytes(8, "little") + b"x" * size
+        self.put += 1
+        self.expected.append(data)
+        return data
+
+    @rule(
+        size=st.sampled_from([0, 1, 2, 3, 500, 9000, MOST - 30]),
+        count=st.integers(1, 9),
+    )
+    def write(self, size: int, count: int) -> None:
+        for _ in range(count):
+            data = self.payload(size)
+            after = self.put - 1 if self.last_was_sent else None
+            if not self.pair.writer.put(data, after):
+                self.send(data)
+                return
+            self.last_was_sent = False
+            self.bells += self.pair.writer.must_ring()
+
+    def send(self, data: bytes) -> None:
+        self.sent.append((self.put - 1, data))
+        self.last_was_sent = True
+
+    @rule(size=st.integers(0, 3))
+    def send_one(self, size: int) -> None:
+        self.send(self.payload(size))
+
+    @rule()
+    def drain(self) -> None:
+        for data in self.pair.reader.take(self.arrived):
+            self.arrive(data)
+
+    def arrive(self, data: bytes) -> None:
+        assert data == self.expected.popleft()
+        self.arrived += 1
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def read_message(self) -> None:
+        number, data = self.sent.popleft()
+        self.drain()
+        assert number == self.arrived, "what is older was in the ring"
+        self.arrive(data)
+
+    @rule()
+    def sleep(self) -> None:
+        """The hub sleeps, unless there is something that no message tells it."""
+        self.bells = 0
+        if self.pair.reader.arm():
+            self.drain()
+
+    @invariant()
+    def nobody_is_forgotten(self) -> None:
+        armed = self.pair.page[BELL] > self.pair.writer._rung
+        if self.pair.reader.waits and armed and not self.bells:
+            self.drain()
+            assert self.sent or not self.pair.reader.waits
+
+    def teardown(self) -> None:
+        while self.sent:
+            self.read_message()
+        self.drain()
+        assert not self.expected
+
+
+test_traffic: Any = Traffic.TestCase
