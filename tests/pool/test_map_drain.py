@@ -1,0 +1,60 @@
+"""``get_many``, ``drain`` and ``timeout`` of a map, with real workers."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from aioprocq import WorkerPool
+
+from .map_targets import double, double_or_die, doze, tell_and_wait
+
+
+async def test_many_results_at_a_time_with_the_numbers_of_their_inputs():
+    async with WorkerPool(2) as pool:
+        results = pool.map(double, range(5000), ordered=False)
+        found = []
+        while batch := await results.get_many(100):
+            assert len(batch) <= 100
+            found += batch
+        assert sorted((one.number, one.value) for one in found) == [
+            (number, 2 * number) for number in range(5000)
+        ]
+        with pytest.raises(ValueError, match="most must be 1 or more"):
+            await results.get_many(0)
+
+
+async def test_a_call_that_fails_ends_nothing():
+    async with WorkerPool(1) as pool:
+        results = pool.map(double_or_die, [1, -1, 2])
+        found = []
+        while batch := await results.get_many():
+            found += batch
+    assert [one.value for one in found] == [2, None, 4]
+    assert "SIGKILL" in str(found[1].failure)
+
+
+async def test_draining_finishes_what_runs_and_starts_nothing(tmp_path):
+    async with WorkerPool(2) as pool:
+        results = pool.map(tell_and_wait, itertools.repeat(str(tmp_path)))
+        batch = asyncio.create_task(results.get_many())
+        async with asyncio.timeout(20):
+            while len(list(tmp_path.glob("running-*"))) < 2:  # noqa: ASYNC110  # files
+                await asyncio.sleep(0.002)
+        results.drain()
+        assert "draining" in repr(results)
+        (tmp_path / "go").touch()
+        found = await batch
+        while more := await results.get_many():
+            found += more
+        assert sorted(one.number for one in found) == [0, 1]
+        assert pool.statistics().done == 2
+
+
+async def test_the_time_for_a_call_begins_when_it_does():
+    # One after the other they take longer than one may.
+    async with WorkerPool(1) as pool:
+        found = [one async for one in pool.map(doze, [0.1] * 6, timeout=0.4)]
+        assert found == [0.1] * 6
+        with pytest.raises(TimeoutError):
+            await anext(pool.map(doze, [5.0], timeout=0.05))
