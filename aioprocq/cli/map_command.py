@@ -69,8 +69,6 @@ def run(options: Options) -> int:
     logger.setLevel(logging.ERROR)
     try:
         return asyncio.run(LineMap(options, call, report).run())
-    except OutputGone:
-        return BROKEN_PIPE
     except (LinesFailed, WorkerError, OSError) as error:
         report.close()
         return _complain(str(error), FAILURE)
@@ -91,22 +89,29 @@ class LineMap:
 
     async def run(self) -> int:
         """Map the lines, and return the exit code."""
-        options = self._options
         with self._signals:
-            async with self._pool() as pool:
-                self._results = pool.map(
-                    self._call,
-                    Lines(STDIN),
-                    ordered=options.ordered,
-                    timeout=options.timeout,
-                )
-                if self._signals.received is not None:
-                    self._results.drain()
-                await self._write_results(self._results)
-            self._report.close()
-            self._report.sum_up()
-            code = self._signals.exit_code
-        return (FAILURE if self._report.failed else 0) if code is None else code
+            try:
+                await self._map()
+            except OutputGone:
+                code = BROKEN_PIPE
+            else:
+                self._report.sum_up()
+                code = FAILURE if self._report.failed else 0
+        # Ctrl-C in a terminal ends whoever reads the output, too.
+        return code if self._signals.exit_code is None else self._signals.exit_code
+
+    async def _map(self) -> None:
+        options = self._options
+        async with self._pool() as pool:
+            self._results = pool.map(
+                self._call,
+                Lines(STDIN),
+                ordered=options.ordered,
+                timeout=options.timeout,
+            )
+            if self._signals.received is not None:
+                self._results.drain()
+            await self._write_results(self._results)
 
     def _pool(self) -> WorkerPool:
         options = self._options

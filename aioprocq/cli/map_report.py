@@ -170,7 +170,8 @@ class Report:
             self._bar.close()
 
     def sum_up(self) -> None:
-        """Say how many lines have failed, if any have."""
+        """Say how many lines have failed, if any have; nothing comes after that."""
+        self.close()
         if self.failed:
             _write(f"{self.failed} of {self.done} lines failed\n")
 

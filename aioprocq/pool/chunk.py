@@ -131,17 +131,19 @@ class Chunk:
         except Exception as failure:
             if len(left) == 1:
                 self._add([(True, failure)])
-            else:
-                self._split(left)
+            else:  # one of them does not pickle: the others are not to fail for it
+                self._split(1)
             return
         if host.timeout is not None:
             self._set_timer(host.timeout)
 
-    def _split(self, left: list[Any]) -> None:
-        # One of them does not pickle: the others are not to fail for it.
-        at = self.first + len(self.results)
-        parts = [Chunk(self._host, at + n, [one]) for n, one in enumerate(left)]
-        self.inputs = self.inputs[: len(self.results)]
+    def _split(self, size: int) -> None:
+        done = len(self.results)
+        parts = [
+            Chunk(self._host, self.first + at, self.inputs[at : at + size])
+            for at in range(done, len(self.inputs), size)
+        ]
+        self.inputs = self.inputs[:done]
         self._host.replace(self, parts)
         for part in parts:
             part.send()
@@ -158,8 +160,15 @@ class Chunk:
             first, data, seconds = value
             found = self._new(first, data)
             size = max(self.size, len(data))
-        self._host.size.answered(len(self.inputs) - self.sent, seconds, size)
+        count = len(self.results) + len(found) - self.sent
+        self._host.size.answered(count, seconds, size)
         self._add(found)
+        if self.over:
+            return
+        if self._host.sending:  # it has taken long; whoever is free does the rest
+            self._split(self._host.size.size)
+        else:
+            self._give_up_rest()
 
     def part(self, data: tuple[int, bytes]) -> None:
         """Some results, and more are to come."""

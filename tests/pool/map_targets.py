@@ -15,6 +15,11 @@ def doze(seconds: float) -> float:
     return seconds
 
 
+def doze_and_tell_who(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def double_or_die(number: int) -> int:
     if number < 0:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -55,6 +55,31 @@ async def test_while_draining_nothing_is_sent_after_a_crash():
     assert (chunk.over, len(chunk.results), len(pool.jobs)) == (True, 1, 1)
 
 
+def answer_some(chunk, *values: object, seconds: float) -> None:
+    chunk.succeed((0, b"".join(map(pack_record, values)), seconds))
+
+
+async def test_what_a_worker_had_no_time_for_is_sent_again_in_smaller_chunks():
+    pool = StubPool()
+    chunk = chunk_of(pool, *range(8))
+    answer_some(chunk, 0, 1, seconds=0.005)
+    assert (chunk.over, len(chunk.results)) == (True, 2)
+    assert [args for _, args in pool.jobs[1:]] == [[2, 3], [4, 5], [6, 7]]
+    assert [tag.first for tag, _ in pool.jobs[1:]] == [2, 4, 6]
+    pool.jobs.pop(0)
+    while pool.jobs:
+        pool.answer()
+    assert [one.value for one in chunk._host.take()] == list(range(8))
+
+
+async def test_but_not_while_draining():
+    pool = StubPool()
+    chunk = chunk_of(pool, *range(8))
+    chunk._host.drain()
+    answer_some(chunk, 0, 1, seconds=0.005)
+    assert (chunk.over, len(pool.jobs), chunk._host.unconsumed) == (True, 1, 2)
+
+
 @pytest.fixture
 async def late():
     """A pool, and a chunk whose timer has just run out."""

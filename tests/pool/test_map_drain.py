@@ -7,7 +7,7 @@ import pytest
 
 from aioprocq import WorkerPool
 
-from .map_targets import double, double_or_die, doze, tell_and_wait
+from .map_targets import double, double_or_die, doze, doze_and_tell_who, tell_and_wait
 
 
 async def test_many_results_at_a_time_with_the_numbers_of_their_inputs():
@@ -58,3 +58,14 @@ async def test_the_time_for_a_call_begins_when_it_does():
         assert found == [0.1] * 6
         with pytest.raises(TimeoutError):
             await anext(pool.map(doze, [5.0], timeout=0.05))
+
+
+async def test_a_worker_that_becomes_slow_leaves_the_rest_of_its_chunk_to_others():
+    times = [0.0] * 3000 + [0.06] * 20
+    async with WorkerPool(2) as pool:
+        results = pool.map(doze_and_tell_who, times)
+        whose = [pid async for pid in results]
+        assert len(whose) == len(times)
+        slow = whose[-20:]
+        assert min(map(slow.count, set(slow))) >= 5
+        assert len(set(slow)) == 2
