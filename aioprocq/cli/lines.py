@@ -3,6 +3,7 @@
 - A descriptor is left as it was found: `O_NONBLOCK` would be set for everybody who
   shares it, the shell included. It is read, and written to, when the kernel says that
   there is something, or room; a regular file, of which it never says so, at once.
+  (uvloop sets the flag for whatever it watches: this is for asyncio's own loop.)
 - Nothing is read before a line is wanted, and then one block.
 - A line ends with a newline and with nothing else; the last one may do without. No
   byte is changed or lost.

@@ -55,8 +55,9 @@ def run(options: Options) -> int:
             return _complain(f"there is no standard {what}; it is closed", MISUSE)
     try:
         call = call_for(find_function(options.place), options.as_json)
+        app = LineMap(options, call)
         report = Report(new_bar(options.progress), options.traceback)
-    except WrongFunction as error:
+    except (WrongFunction, ValueError) as error:
         return _complain(str(error), MISUSE)
     except ImportError:
         return _complain(
@@ -68,7 +69,7 @@ def run(options: Options) -> int:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        return asyncio.run(LineMap(options, call, report).run())
+        return asyncio.run(app.run(report))
     except (LinesFailed, WorkerError, OSError) as error:
         report.close()
         return _complain(str(error), FAILURE)
@@ -78,50 +79,56 @@ def run(options: Options) -> int:
 
 
 class LineMap:
-    """One run over the lines of standard input."""
+    """One run over the lines of standard input.
 
-    def __init__(self, options: Options, call: LineCall, report: Report) -> None:
+    Raises:
+        ValueError: an option is wrong.
+    """
+
+    def __init__(self, options: Options, call: LineCall) -> None:
         self._options = options
         self._call = call
-        self._report = report
-        self._results: MapResults[bytes] | None = None
-        self._signals = StopSignals(self._stop, report.close)
-
-    async def run(self) -> int:
-        """Map the lines, and return the exit code."""
-        with self._signals:
-            try:
-                await self._map()
-            except OutputGone:
-                code = BROKEN_PIPE
-            else:
-                self._report.sum_up()
-                code = FAILURE if self._report.failed else 0
-        # Ctrl-C in a terminal ends whoever reads the output, too.
-        return code if self._signals.exit_code is None else self._signals.exit_code
-
-    async def _map(self) -> None:
-        options = self._options
-        async with self._pool() as pool:
-            self._results = pool.map(
-                self._call,
-                Lines(STDIN),
-                ordered=options.ordered,
-                timeout=options.timeout,
-            )
-            if self._signals.received is not None:
-                self._results.drain()
-            await self._write_results(self._results)
-
-    def _pool(self) -> WorkerPool:
-        options = self._options
-        return WorkerPool(
+        self._pool = WorkerPool(
             options.workers,
             concurrency=options.concurrency,
             retries=options.retries,
             name="map",
             output=lambda worker, stream, line: self._report.say(line + "\n"),
         )
+
+    async def run(self, report: Report) -> int:
+        """Map the lines, and return the exit code.
+
+        Raises:
+            LinesFailed: the lines cannot be read, or the results not written.
+            WorkerError: no worker starts.
+        """
+        self._report = report
+        with StopSignals(self._stop, report.close) as signals:
+            try:
+                await self._map(signals)
+            except OutputGone:
+                code = BROKEN_PIPE
+            else:
+                report.sum_up()
+                code = FAILURE if report.failed else 0
+        # Ctrl-C in a terminal ends whoever reads the output, too.
+        return code if signals.exit_code is None else signals.exit_code
+
+    async def _map(self, signals: StopSignals) -> None:
+        options = self._options
+        async with self._pool as pool:
+            self._results = pool.map(
+                self._call,
+                Lines(STDIN),
+                ordered=options.ordered,
+                timeout=options.timeout,
+            )
+            if signals.received is not None:
+                self._results.drain()
+            await self._write_results(self._results)
+
+    _results: MapResults[bytes] | None = None
 
     async def _write_results(self, results: MapResults[bytes]) -> None:
         output = Output(STDOUT)
