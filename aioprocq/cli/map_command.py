@@ -20,7 +20,7 @@ from aioprocq.cli.lines import Lines, LinesFailed, Output, OutputGone
 from aioprocq.cli.map_report import Report, new_bar
 from aioprocq.cli.stop_signals import StopSignals
 from aioprocq.errors import WorkerError
-from aioprocq.pool.map import MapResults, Outcome
+from aioprocq.pool.map import Outcome
 from aioprocq.pool.pool import WorkerPool
 
 __all__ = ["Options", "run"]
@@ -86,14 +86,15 @@ class LineMap:
     """
 
     def __init__(self, options: Options, call: LineCall) -> None:
-        self._options = options
-        self._call = call
         self._pool = WorkerPool(
             options.workers,
             concurrency=options.concurrency,
             retries=options.retries,
             name="map",
             output=lambda worker, stream, line: self._report.say(line + "\n"),
+        )
+        self._results = self._pool.map(
+            call, Lines(STDIN), ordered=options.ordered, timeout=options.timeout
         )
 
     async def run(self, report: Report) -> int:
@@ -106,7 +107,8 @@ class LineMap:
         self._report = report
         with StopSignals(self._stop, report.close) as signals:
             try:
-                await self._map(signals)
+                async with self._pool:
+                    await self._write_results()
             except OutputGone:
                 code = BROKEN_PIPE
             else:
@@ -115,24 +117,9 @@ class LineMap:
         # Ctrl-C in a terminal ends whoever reads the output, too.
         return code if signals.exit_code is None else signals.exit_code
 
-    async def _map(self, signals: StopSignals) -> None:
-        options = self._options
-        async with self._pool as pool:
-            self._results = pool.map(
-                self._call,
-                Lines(STDIN),
-                ordered=options.ordered,
-                timeout=options.timeout,
-            )
-            if signals.received is not None:
-                self._results.drain()
-            await self._write_results(self._results)
-
-    _results: MapResults[bytes] | None = None
-
-    async def _write_results(self, results: MapResults[bytes]) -> None:
+    async def _write_results(self) -> None:
         output = Output(STDOUT)
-        while batch := await results.get_many():
+        while batch := await self._results.get_many():
             lines = b"".join([one.value for one in batch if one.failure is None])
             if lines:
                 with self._report.results():
@@ -144,8 +131,7 @@ class LineMap:
             "stopping: what has been started is finished; "
             "the same signal again ends it at once\n"
         )
-        if self._results is not None:
-            self._results.drain()
+        self._results.drain()
 
 
 def _failures(batch: list[Outcome]) -> list[tuple[int, BaseException]]:

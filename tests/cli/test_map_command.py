@@ -19,6 +19,7 @@ from tests.programs import ROOT
 
 HERE = "tests.cli.map_targets"
 DEADLINE = 60.0
+PAGE = 4096
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MAP = (sys.executable, "-W", "error", "-m", "aioprocq", "map")
 
@@ -305,8 +306,8 @@ def test_signals_come_through_while_nobody_takes_the_results(tmp_path):
 
         def results_pile_up() -> bool:
             with contextlib.suppress(BlockingIOError):
-                os.write(app.stdin.fileno(), b"x" * 999 + b"\n")
-            return bytes_in(app.stdout.fileno()) > 60_000
+                os.write(app.stdin.fileno(), b"x" * (PAGE - 1) + b"\n")
+            return bytes_in(app.stdout.fileno()) == 16 * PAGE
 
         wait_until(results_pile_up)
         app.app.send_signal(signal.SIGINT)

@@ -115,3 +115,23 @@ async def test_draining_wakes_whoever_waits():
     await asyncio.sleep(0)
     run.drain()
     await waiting
+
+
+async def test_what_the_inputs_raise_is_kept_for_the_end():
+    failure = OSError("it broke")
+
+    def inputs():
+        yield "a"
+        raise failure
+
+    pool = StubPool()
+    run = new_run(pool, inputs())
+    run.size.size = 4
+    run.fill()
+    assert [args for _, args in pool.jobs] == [("a",)]
+    assert (run.exhausted, run.failure, run.finished) == (True, failure, False)
+    pool.answer()
+    assert numbers(run.take()) == [0]
+    run.fill()
+    assert run.take() == []
+    assert run.finished
