@@ -320,7 +320,9 @@ class WorkerPool:
                 instead of raising it.
 
         What a call raises is raised where its result would be, and ends the iteration.
-        Leaving the loop, or ``aclose()``, cancels what is not done.
+        Leaving the loop, or ``aclose()``, cancels what is not done; ``drain()`` lets
+        finish what runs. ``get_many()`` gives all results that are there, with the
+        numbers of their inputs.
         """
         return MapResults(
             self,

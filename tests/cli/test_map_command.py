@@ -340,16 +340,33 @@ echo ${{PIPESTATUS[@]}}
 
 
 def test_an_endless_input_in_a_shell(tmp_path):
-    limit = "ulimit -v 1000000\n"  # KiB; the lines alone would be more
-    command = limit + ENDLESS.format(map=" ".join(MAP))
     done = subprocess.run(
-        ["bash", "-c", command],
+        ["bash", "-c", ENDLESS.format(map=" ".join(MAP))],
         capture_output=True,
         timeout=DEADLINE,
         env=ENVIRONMENT,
     )
     assert done.stdout.decode().split() == ["6", "141", "141", "0", "0"]
     assert done.stderr == b""
+
+
+def test_a_large_input_takes_little_memory():
+    """200 lines of 1 MB each."""
+    source = "for _ in range(200): print('x' * 1_000_000)"
+    lines = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE)
+    app = subprocess.Popen(
+        [*MAP, "builtins:len", "-j", "2"],
+        stdin=lines.stdout,
+        stdout=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    )
+    with lines, app:
+        assert lines.stdout is not None
+        lines.stdout.close()
+        _, status, usage = os.wait4(app.pid, 0)
+        app.returncode = os.waitstatus_to_exitcode(status)
+    assert app.returncode == 0
+    assert usage.ru_maxrss < 120_000  # KiB
 
 
 # In a terminal
