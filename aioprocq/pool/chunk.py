@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..errors import WorkerCrashed, WorkerError
 from ..machines.jobs import Job
 from ..supervisor.remote import Failure
 from .board import Board
@@ -75,6 +76,9 @@ class Host(Protocol):
     def dropped(self, count: int) -> None:
         """So many inputs will have no result."""
 
+    def break_off(self, failure: BaseException) -> None:
+        """There is no pool any more."""
+
 
 class Chunk:
     """Some inputs of a map, the first of which has the number ``first``."""
@@ -128,14 +132,22 @@ class Chunk:
         args: Any = (left[0],) if len(self.inputs) == 1 else left
         try:
             self.size = host.pool.send(self, host.function, args, None)
+        except WorkerError as failure:
+            host.break_off(failure)
         except Exception as failure:
-            if len(left) == 1:
-                self._add([(True, failure)])
-            else:  # one of them does not pickle: the others are not to fail for it
-                self._split(1)
-            return
-        if host.timeout is not None:
-            self._set_timer(host.timeout)
+            self._fail(failure)
+        else:
+            if host.timeout is not None:
+                self._set_timer(host.timeout)
+
+    def _fail(self, failure: BaseException) -> None:
+        # One of them does not pickle, or unpickle: the others are not to fail for it.
+        if len(self.inputs) - len(self.results) == 1:
+            self._add([(True, presentable(failure))])
+        elif self._host.sending:
+            self._split(1)
+        else:
+            self._give_up_rest()
 
     def _split(self, size: int) -> None:
         done = len(self.results)
@@ -182,11 +194,16 @@ class Chunk:
         ]
 
     def crash(self, failure: BaseException) -> None:
-        """The input that has no result yet has failed; those after it go on."""
+        """It has failed as a whole, or its worker has died."""
         self.job = None
+        self._stop_timer()
         if self.over:  # its worker died after the last result, before the answer
             return
-        self._add([(True, presentable(failure))])
+        if not isinstance(failure, WorkerCrashed):
+            self._fail(failure)
+            return
+        # It was the input that has no result yet; those after it go on.
+        self._add([(True, failure)])
         if self.over:
             return
         if self._host.sending:
@@ -219,13 +236,22 @@ class Chunk:
     # Ending it
 
     def cancel(self) -> bool:
+        """The pool is closed."""
+        self.withdraw()
+        self._host.break_off(
+            WorkerError(
+                "the pool was closed before all results of its map were there; iterate "
+                "over them inside of its `async with`"
+            )
+        )
+        return True
+
+    def withdraw(self) -> None:
         """Have it run no more."""
         job, self.job = self.job, None
         self._stop_timer()
         if job is not None:
             self._host.pool.abandon(job)
-        self._host.heard(self)
-        return True
 
     def recall(self) -> None:
         """Have it run no more, unless it runs."""
@@ -244,7 +270,7 @@ class Chunk:
             self._set_timer(left)
             return
         error = TimeoutError(f"{self.name} had not returned after {timeout:g} s")
-        self.cancel()
+        self.withdraw()
         self._add([(True, error)])
 
     def _set_timer(self, seconds: float) -> None:

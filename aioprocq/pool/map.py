@@ -46,7 +46,7 @@ class MapResults(Generic[R]):
         )
         self._return_exceptions = return_exceptions
         self._progress = MapProgress(inputs, name_of(function)) if progress else None
-        self._closer = weakref.finalize(self, self._run.close)
+        self._closer = weakref.finalize(self, _close, self._run, self._progress)
         self._closer.atexit = False
 
     def __repr__(self) -> str:
@@ -66,8 +66,6 @@ class MapResults(Generic[R]):
     async def aclose(self) -> None:
         """Cancel what is not done; once or more."""
         self._closer()
-        if self._progress is not None:
-            self._progress.close()
         reader = self._run.reader
         if reader is not None and reader is not asyncio.current_task():
             await asyncio.wait([reader])
@@ -125,3 +123,9 @@ class MapResults(Generic[R]):
                 break
             await run.changed()
         return []
+
+
+def _close(run: MapRun, progress: MapProgress | None) -> None:
+    run.close()
+    if progress is not None:
+        progress.close()

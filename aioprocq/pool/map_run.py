@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from .chunk import Chunk, Pool
+from .future import presentable
 from .sizing import ChunkSize
 
 __all__ = ["MapRun", "Outcome"]
@@ -73,6 +74,7 @@ class MapRun:
         self.draining = False
         self.exhausted = False
         self.failure: BaseException | None = None
+        self.broken = False
         self.unconsumed = 0
         self._count = 0
         self._source: Iterator[Any] | None = None
@@ -84,7 +86,7 @@ class MapRun:
         self.read: deque[Any] = deque()
         self.reader: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def sending(self) -> bool:
@@ -94,19 +96,24 @@ class MapRun:
     @property
     def finished(self) -> bool:
         """Whether no more results will come."""
+        if self.broken:
+            return True
         return self.exhausted and not (self.read or self.pending or self.line)
 
     # Waiting for it
 
     def wake(self) -> None:
         """Something has changed."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def changed(self) -> None:
         """Wait until something has changed."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     # What the chunks tell
 
@@ -132,6 +139,13 @@ class MapRun:
     def dropped(self, count: int) -> None:
         """So many inputs will have no result."""
         self.unconsumed -= count
+
+    def break_off(self, failure: BaseException) -> None:
+        """There is no pool any more; what came before may be had."""
+        if not self.broken:
+            self.failure = failure
+        self.broken = self.exhausted = True
+        self.wake()
 
     # Taking results
 
@@ -170,7 +184,7 @@ class MapRun:
 
     def fill(self) -> None:
         """Send what there is room for."""
-        if self.draining:
+        if self.draining or self.broken:
             return
         if self._async_source is not None:
             self._fill_from_reader(self._async_source)
@@ -187,7 +201,7 @@ class MapRun:
         try:
             inputs.extend(islice(source, count))
         except Exception as failure:
-            self.failure = failure
+            self.failure = presentable(failure)
         self.exhausted = self.failure is not None or len(inputs) < count
         self.unconsumed += len(inputs)
         if inputs:
@@ -205,7 +219,7 @@ class MapRun:
         if self.reader is None:
             self.reader = asyncio.create_task(self._read_ahead(source))
         read = self.read
-        while read and len(self.pending) < self._most:
+        while read and len(self.pending) < self._most and not self.broken:
             count = min(self.size.size, len(read))
             self._send([read.popleft() for _ in range(count)])
         if not self._is_ahead():
@@ -225,8 +239,11 @@ class MapRun:
                 while self._is_ahead():
                     self._room.clear()
                     await self._room.wait()
-        except Exception as failure:
-            self.failure = failure
+        except BaseException as failure:
+            if self.sending and not self.broken:
+                self.failure = failure  # without it this would look like the end
+            if not isinstance(failure, (Exception, asyncio.CancelledError)):
+                raise
         finally:
             self.exhausted = True
             self.wake()
@@ -248,7 +265,7 @@ class MapRun:
         """Have nothing run any more."""
         self.open = False
         for chunk in list(self.pending):
-            chunk.cancel()
+            chunk.withdraw()
         self.pending.clear()
         self.line.clear()
         self.read.clear()

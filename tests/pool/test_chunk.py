@@ -114,3 +114,28 @@ async def test_but_that_of_one_that_began_then(late):
     assert (failed, str(error)) == (True, "double had not returned after 60 s")
     assert pool.abandoned == [job]
     chunk._expire()  # does nothing: it has no job
+
+
+async def test_a_chunk_that_fails_as_a_whole_is_tried_one_by_one():
+    pool = StubPool()
+    chunk = chunk_of(pool, 1, 2, 3)
+    chunk.crash(ImportError("it does not unpickle"))
+    assert [args for _, args in pool.jobs[1:]] == [(1,), (2,), (3,)]
+    pool.jobs.pop(0)
+    failure = ImportError("it does not unpickle")
+    pool.jobs.pop(1)[0].crash(failure)
+    while pool.jobs:
+        pool.answer()
+    found = chunk._host.take()
+    assert [one.number for one in found] == [0, 1, 2]
+    assert [one.failure for one in found] == [None, failure, None]
+
+
+async def test_but_not_while_it_drains():
+    pool = StubPool()
+    chunk = chunk_of(pool, 1, 2, 3)
+    chunk._host.drain()
+    chunk.crash(ImportError())
+    assert (chunk.over, len(pool.jobs), chunk._host.finished) == (True, 1, False)
+    assert chunk._host.take() == []
+    assert chunk._host.finished

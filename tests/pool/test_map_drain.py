@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from aioprocq import WorkerPool
+from aioprocq import WorkerError, WorkerPool
 
 from .map_targets import double, double_or_die, doze, doze_and_tell_who, tell_and_wait
 
@@ -69,3 +69,25 @@ async def test_a_worker_that_becomes_slow_leaves_the_rest_of_its_chunk_to_others
         slow = whose[-20:]
         assert min(map(slow.count, set(slow))) >= 5
         assert len(set(slow)) == 2
+
+
+async def test_a_pool_that_closes_ends_its_map_with_an_error():
+    async with WorkerPool(1) as pool:
+        results = pool.map(double, itertools.count())
+        assert await anext(results) == 0
+    with pytest.raises(WorkerError, match="the pool is closed"):
+        while await results.get_many():
+            pass
+    assert await results.get_many() == []
+
+
+async def test_the_readers_own_cancellation_is_not_the_end_of_the_inputs():
+    async def source():
+        yield 1
+        raise asyncio.CancelledError
+
+    async with WorkerPool(1) as pool:
+        results = pool.map(double, source())
+        assert await anext(results) == 2
+        with pytest.raises(asyncio.CancelledError):
+            await anext(results)
