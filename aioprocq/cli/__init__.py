@@ -1,4 +1,4 @@
-"""The command line: `python -m aioprocq demo` and `python -m aioprocq bench`.
+"""The command line: `python -m aioprocq`, with `demo`, `bench` and `map`.
 
 Worker processes import modules of this package, and their start is something
 that users wait for: so nothing is imported here until a command is run.

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import aioprocq
-from aioprocq.cli import demo
+from aioprocq.cli import demo, map_command
 from aioprocq.cli.bench import command as bench
 from aioprocq.cli.loops import LOOPS
 
@@ -41,6 +41,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_bench(commands)
+    _add_map(commands)
     return parser
 
 
@@ -123,6 +124,79 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(prepare=_prepare_bench)
 
 
+def _add_map(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "map",
+        help="call a function with every line of standard input, with workers",
+        description=(
+            "Each line is the one argument of FUNCTION, each result a line of "
+            "standard output. Ctrl-C finishes what has been started; a second one "
+            "ends it at once."
+        ),
+        epilog=(
+            "exit code: 0 if all went well, 1 if a line failed, 2 for a wrong call, "
+            "130 or 143 after Ctrl-C or SIGTERM, 141 when nobody reads the output"
+        ),
+    )
+    parser.add_argument(
+        "place",
+        metavar="FUNCTION",
+        help="module:function, plain or async; the current folder is looked at first",
+    )
+    parser.add_argument(
+        "-j",
+        "--workers",
+        type=_at_least(1),
+        metavar="N",
+        help="worker processes (default: one a core)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=_at_least(1),
+        default=1,
+        metavar="N",
+        help="async calls that a worker runs at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--retries",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="repeat lines whose worker died, so many times (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long one call may take (default: for ever)",
+    )
+    order = parser.add_mutually_exclusive_group()
+    order.add_argument(
+        "--ordered",
+        action="store_true",
+        default=True,
+        help="results in the order of the lines (the default)",
+    )
+    order.add_argument(
+        "--unordered",
+        action="store_false",
+        dest="ordered",
+        help="results as they come",
+    )
+    parser.add_argument("--json", action="store_true", help="write results as JSON")
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show how far it has come (default: if only stderr is a terminal)",
+    )
+    parser.add_argument(
+        "--traceback",
+        action="store_true",
+        help="for lines that fail, show where in the function",
+    )
+    parser.set_defaults(prepare=_prepare_map)
+
+
 def _prepare_demo(chosen: argparse.Namespace) -> Command:
     options = demo.Options(
         folder=chosen.folder,
@@ -147,6 +221,28 @@ def _prepare_bench(chosen: argparse.Namespace) -> Command:
         table_file=chosen.table,
     )
     return partial(bench.run, options)
+
+
+def _prepare_map(chosen: argparse.Namespace) -> Command:
+    options = map_command.Options(
+        place=chosen.place,
+        workers=chosen.workers,
+        concurrency=chosen.concurrency,
+        retries=chosen.retries,
+        timeout=chosen.timeout,
+        ordered=chosen.ordered,
+        as_json=chosen.json,
+        progress=chosen.progress,
+        traceback=chosen.traceback,
+    )
+    return partial(map_command.run, options)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time")
+    return seconds
 
 
 def _at_least(minimum: int) -> Callable[[str], int]:

@@ -107,15 +107,25 @@ class Jobs:
 
     def answered(self, ident: int) -> Job | None:
         """A worker has answered: the job, if somebody still waits for it."""
+        job = self._over(ident)
+        if job is not None:
+            self.done += 1
+        return job
+
+    def skipped(self, ident: int) -> Job | None:
+        """A worker has not started it: the job, if nobody has abandoned it."""
+        job = self._over(ident)
+        if job is not None:
+            self.abandoned += 1
+        return job
+
+    def _over(self, ident: int) -> Job | None:
         job = self.sent.pop(ident, None)
         if job is None:
             return None
         wanted = job.state is JobState.SENT
         job.state = JobState.OVER
-        if not wanted:
-            return None
-        self.done += 1
-        return job
+        return job if wanted else None
 
     def abandon(self, job: Job) -> bool:
         """Nobody waits for it any more: True if it may be running, or will."""

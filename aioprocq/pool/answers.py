@@ -19,7 +19,7 @@ from ..queues.queue import Queue
 from ..supervisor.remote import Failure
 from ..wire.payload import Payload
 from .board import Board
-from .calls import FAILED, HELLO, PART, ident_of, unreadable
+from .calls import HELLO, PART, SKIPPED, ident_of, unreadable
 from .crew import Crew
 from .statistics import Latencies
 
@@ -120,9 +120,14 @@ class Answers:
             job = self._jobs.sent.get(ident)
             if job is not None:
                 job.tag.part(data)
+        elif kind == SKIPPED:
+            job = self._jobs.skipped(ident)
+            self._pool.forget(ident)
+            if job is not None:
+                job.tag.skipped()
         else:
             job = self._over(ident)
-            if job is not None and kind in (FAILED, None):
+            if job is not None:
                 self.failed += 1
                 failed = isinstance(data, Failure)
                 job.tag.crash(data.rebuild("of the pool") if failed else data)

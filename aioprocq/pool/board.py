@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import mmap
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ OUTBOX = 1 << 18
 
 _PLACES = 8192
 _CONDEMNED, _HEARD, _BASE, _END, _FIRST = range(5)
+_WORDS = 3
 
 
 class _Shared:
@@ -93,13 +95,14 @@ class Withdrawals(_Shared):
 class Board(_Shared):
     """What one worker does at the moment; written by it, and read by the pool.
 
-    Of its two words for each slot the first is the job that runs there, 0 for none;
-    the second, written by the pool, the job that is asked to end.
+    Of its three words for each slot the first is the job that runs there, 0 for none;
+    the second, written by the pool, the job that is asked to end; the third when the
+    job began, in nanoseconds of the monotonic clock, which all processes share.
     """
 
     def __init__(self, descriptor: Descriptor | None, slots: int) -> None:
         self.slots = slots
-        words = _FIRST + 2 * slots
+        words = _FIRST + _WORDS * slots
         if descriptor is None:
             descriptor = _new_memory("board", 8 * words + OUTBOX)
         super().__init__(descriptor, words, OUTBOX)
@@ -111,15 +114,17 @@ class Board(_Shared):
 
     def begin(self, slot: int, ident: int) -> None:
         """A job is about to run."""
-        self._words[_FIRST + 2 * slot] = ident
+        at = _FIRST + _WORDS * slot
+        self._words[at + 2] = time.monotonic_ns()
+        self._words[at] = ident
 
     def end(self, slot: int) -> None:
         """The job of this slot has answered."""
-        self._words[_FIRST + 2 * slot] = 0
+        self._words[_FIRST + _WORDS * slot] = 0
 
     def asked(self, slot: int) -> bool:
         """Whether the job that runs in this slot is asked to end."""
-        at = _FIRST + 2 * slot
+        at = _FIRST + _WORDS * slot
         return bool(self._words[at]) and self._words[at] == self._words[at + 1]
 
     @property
@@ -150,18 +155,25 @@ class Board(_Shared):
 
     def running(self) -> list[int]:
         """The jobs that run."""
-        return [ident for ident in self._words[_FIRST::2].tolist() if ident]
+        return [ident for ident in self._words[_FIRST::_WORDS].tolist() if ident]
 
     def runs(self, ident: int) -> bool:
         """Whether this job runs."""
-        return ident in self._words[_FIRST::2].tolist()
+        return ident in self._words[_FIRST::_WORDS].tolist()
 
     def ask(self, ident: int) -> None:
         """Ask a job that runs to end."""
         for slot in range(self.slots):
-            at = _FIRST + 2 * slot
+            at = _FIRST + _WORDS * slot
             if self._words[at] == ident:
                 self._words[at + 1] = ident
+
+    def began(self, ident: int) -> float | None:
+        """When this job began, in seconds of the monotonic clock; None: it is over."""
+        jobs = self._words[_FIRST::_WORDS].tolist()
+        if ident not in jobs:
+            return None
+        return float(self._words[_FIRST + _WORDS * jobs.index(ident) + 2]) / 1e9
 
     def condemn(self, ident: int) -> bool:
         """Have the worker start nothing after this job; False: it is over already."""

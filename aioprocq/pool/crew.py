@@ -141,6 +141,15 @@ class Crew:
             worker.ping()
         self._loop.call_later(self._options.grace_period, self._enforce, ident, heard)
 
+    def recall(self, ident: int) -> None:
+        """See that a job that was sent does not start; if it runs, it goes on."""
+        self._withdrawals.add(ident)
+
+    def began(self, ident: int) -> float | None:
+        """When a job began to run; None: it does not run."""
+        found = self._find(ident)
+        return None if found is None else found[1].began(ident)
+
     def _find(self, ident: int) -> tuple[Worker, Board] | None:
         for worker in self._group.workers if self._group is not None else ():
             board = self.boards.get(worker.pid or 0)

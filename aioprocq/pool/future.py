@@ -43,6 +43,9 @@ class Tag(Protocol):
     def part(self, data: Any) -> None:
         """Some results of a chunk."""
 
+    def skipped(self) -> None:
+        """It was recalled before it was started."""
+
     def worker_died(self, board: Board | None) -> None:
         """Its worker died while it ran; it may be repeated."""
 
@@ -123,6 +126,9 @@ class JobFuture(asyncio.Future[Any]):
 
     def part(self, data: Any) -> None:
         """Only chunks have parts."""
+
+    def skipped(self) -> None:
+        """Only chunks are recalled."""
 
     def worker_died(self, board: Any) -> None:
         """There is nothing to save."""

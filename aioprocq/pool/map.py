@@ -2,8 +2,6 @@
 
 Invariants:
 
-* At most ``limit`` inputs have been read whose results were not consumed, and at most
-  ``_AHEAD`` chunks for each worker are out.
 * Each input has one result: a value, or what its call raised.
 * When the iterator is closed, or nobody has it any more, nothing of it runs on.
 """
@@ -11,246 +9,18 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from itertools import islice
-from typing import Any, Generic, Protocol, Self, TypeVar
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Any, Generic, Self, TypeVar
 
-from ..machines.jobs import Job
-from ..supervisor.remote import Failure
-from .board import Board
-from .calls import name_of, records
-from .future import Tag, presentable
+from .calls import name_of
+from .chunk import Pool
+from .map_run import MapRun, Outcome
 from .progress import MapProgress
-from .sizing import ChunkSize
 
-__all__ = ["MapResults", "Pool"]
+__all__ = ["MapResults", "Outcome", "Pool"]
 
 R = TypeVar("R")
-
-_AHEAD = 4
-_LIMIT = 2048
-
-
-class Pool(Protocol):
-    """The pool, as a map sees it."""
-
-    @property
-    def workers(self) -> int:
-        """How many workers it is to have."""
-
-    @property
-    def concurrency(self) -> int:
-        """How many async jobs a worker runs at once."""
-
-    def send(
-        self,
-        tag: Tag,
-        function: Callable[..., Any],
-        args: Any,
-        kwargs: dict[str, Any] | None,
-    ) -> int:
-        """Submit a job."""
-
-    def abandon(self, job: Job) -> None:
-        """Nobody waits for a job any more."""
-
-
-class Chunk:
-    """Some inputs, and what became of them."""
-
-    __slots__ = (
-        "_map",
-        "_timer",
-        "inputs",
-        "job",
-        "results",
-        "sent",
-        "since",
-        "size",
-        "taken",
-    )
-
-    def __init__(self, run: _Run, inputs: list[Any]) -> None:
-        self._map = run
-        self._timer: asyncio.TimerHandle | None = None
-        self.inputs = inputs
-        self.results: list[tuple[bool, Any]] = []
-        self.sent = 0  # inputs whose results were there when the job was sent
-        self.taken = 0
-        self.size = 0
-        self.job: Job | None = None
-        self.since = 0.0
-
-    @property
-    def name(self) -> str:
-        """The name of the function."""
-        return name_of(self._map.function)
-
-    @property
-    def over(self) -> bool:
-        """Whether every input has a result."""
-        return len(self.results) == len(self.inputs)
-
-    def send(self) -> None:
-        """Submit the inputs that have no result."""
-        self.sent = len(self.results)
-        left = self.inputs[self.sent :]
-        self.since = time.monotonic()
-        run = self._map
-        args: Any = (left[0],) if len(self.inputs) == 1 else left
-        try:
-            self.size = run.pool.send(self, run.function, args, None)
-        except Exception as failure:
-            if len(left) == 1:
-                self._add([(True, failure)])
-            else:
-                self._split(left)
-            return
-        if run.timeout is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(run.timeout, self._expire)
-
-    def _split(self, left: list[Any]) -> None:
-        # One of them does not pickle: the others are not to fail for it.
-        parts = [Chunk(self._map, [one]) for one in left]
-        self._map.replace(self, parts)
-        for part in parts:
-            part.send()
-
-    def _expire(self) -> None:
-        if self.job is not None:
-            run = self._map
-            error = TimeoutError(
-                f"{self.name} had not returned after {run.timeout:g} s"
-            )
-            self.cancel()
-            self._add([(True, error)])
-
-    def succeed(self, value: Any) -> None:
-        """The job has returned."""
-        seconds = time.monotonic() - self.since
-        self.job = None
-        if len(self.inputs) == 1:
-            found, size = [(False, value)], self.size
-        else:
-            first, data, seconds = value
-            found = self._new(first, data)
-            size = max(self.size, len(data))
-        self._map.size.answered(len(self.inputs) - self.sent, seconds, size)
-        self._add(found)
-
-    def part(self, data: tuple[int, bytes]) -> None:
-        """Some results, and more are to come."""
-        self._add(self._new(*data), more=True)
-
-    def _new(self, first: int, data: bytes) -> list[tuple[bool, Any]]:
-        known = len(self.results) - self.sent - first
-        return [
-            (failed, _rebuilt(value) if failed else value)
-            for failed, value in records(data)[max(0, known) :]
-        ]
-
-    def crash(self, failure: BaseException) -> None:
-        """The input that has no result yet has failed; those after it go on."""
-        self.job = None
-        self._add([(True, presentable(failure))])
-        if not self.over and self._map.open:
-            self.send()
-
-    def worker_died(self, board: Board | None) -> None:
-        """Keep what the worker had computed before it died."""
-        if board is not None and len(self.inputs) > 1:
-            self._add(self._new(*board.outbox()), more=True)
-
-    def cancel(self) -> bool:
-        """Have it run no more."""
-        job, self.job = self.job, None
-        self._stop_timer()
-        if job is not None:
-            self._map.pool.abandon(job)
-        self._map.wake()
-        return True
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _add(self, found: list[tuple[bool, Any]], *, more: bool = False) -> None:
-        self.results += found
-        if not more:
-            self._stop_timer()
-        self._map.wake()
-
-
-def _rebuilt(failure: Any) -> BaseException:
-    if isinstance(failure, Failure):
-        failure = failure.rebuild("of the pool")
-    return presentable(failure)
-
-
-class _Run:
-    """What goes on while somebody has the iterator; it does not know of that."""
-
-    def __init__(
-        self, pool: Pool, function: Callable[..., Any], timeout: float | None
-    ) -> None:
-        self.pool = pool
-        self.function = function
-        self.timeout = timeout
-        single = timeout is not None or pool.concurrency > 1
-        self.size = ChunkSize(1) if single else ChunkSize()
-        self.chunks: deque[Chunk] = deque()
-        self.open = True
-        self.exhausted = False
-        self.failure: BaseException | None = None
-        self.unconsumed = 0
-        self.feeder: asyncio.Task[None] | None = None
-        self.room = asyncio.Event()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        """Something has changed."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def changed(self) -> None:
-        """Wait until something has changed."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-    def add(self, inputs: list[Any]) -> None:
-        """Send a chunk."""
-        chunk = Chunk(self, inputs)
-        self.unconsumed += len(inputs)
-        self.chunks.append(chunk)
-        chunk.send()
-
-    def replace(self, chunk: Chunk, parts: list[Chunk]) -> None:
-        """A chunk is sent in parts; those of its inputs that are done stay in it."""
-        at = self.chunks.index(chunk)
-        chunk.inputs = chunk.inputs[: len(chunk.results)]
-        self.chunks.rotate(-at - 1)
-        self.chunks.extendleft(reversed(parts))
-        self.chunks.rotate(at + 1)
-
-    def outstanding(self) -> int:
-        """Chunks that are not over."""
-        return sum(not chunk.over for chunk in self.chunks)
-
-    def close(self) -> None:
-        """Have nothing run any more."""
-        self.open = False
-        for chunk in self.chunks:
-            if not chunk.over:
-                chunk.cancel()
-        self.chunks.clear()
-        if self.feeder is not None and not self.feeder.get_loop().is_closed():
-            self.feeder.cancel()
-        self.wake()
 
 
 class MapResults(Generic[R]):
@@ -271,24 +41,17 @@ class MapResults(Generic[R]):
         progress: bool,
         return_exceptions: bool,
     ) -> None:
-        self._run = _Run(pool, function, timeout)
-        self._ordered = ordered
+        self._run = MapRun(
+            pool, function, inputs, ordered=ordered, limit=limit, timeout=timeout
+        )
         self._return_exceptions = return_exceptions
-        self._workers = pool.workers * pool.concurrency
-        self._limit = limit or _LIMIT * self._workers
-        self._source: Iterator[Any] | None = None
-        self._async_source: AsyncIterator[Any] | None = None
-        if isinstance(inputs, AsyncIterable):
-            self._async_source = inputs.__aiter__()
-        else:
-            self._source = iter(inputs)
         self._progress = MapProgress(inputs, name_of(function)) if progress else None
-        self._closer = weakref.finalize(self, self._run.close)
+        self._closer = weakref.finalize(self, _close, self._run, self._progress)
         self._closer.atexit = False
 
     def __repr__(self) -> str:
         run = self._run
-        state = "open" if run.open else "closed"
+        state = "closed" if not run.open else "draining" if run.draining else "open"
         return f"<MapResults {state} unconsumed={run.unconsumed} {run.size}>"
 
     def __aiter__(self) -> Self:
@@ -303,95 +66,66 @@ class MapResults(Generic[R]):
     async def aclose(self) -> None:
         """Cancel what is not done; once or more."""
         self._closer()
-        if self._progress is not None:
-            self._progress.close()
-        feeder = self._run.feeder
-        if feeder is not None and feeder is not asyncio.current_task():
-            await asyncio.wait([feeder])
+        reader = self._run.reader
+        if reader is not None and reader is not asyncio.current_task():
+            await asyncio.wait([reader])
+
+    def drain(self) -> None:
+        """Read no more inputs and start no more calls; those that run go on.
+
+        Their results are still to be had, and then the iteration ends. Inputs that
+        were read, and whose calls have not started, have no result.
+        """
+        self._run.drain()
 
     async def __anext__(self) -> R:
         """The next result. Cancellation: it is the next one's."""
-        run = self._run
-        while True:
-            if not run.open:
-                raise StopAsyncIteration
-            self._fill()
-            found = self._take()
-            if found is not None:
-                return await self._hand_out(*found)
-            if run.exhausted and not run.chunks:
-                failure = run.failure
+        found = await self._next(1)
+        if not found:
+            raise StopAsyncIteration
+        _, value, failure = found[0]
+        if failure is not None:
+            if not self._return_exceptions:
                 await self.aclose()
-                if failure is not None:
-                    raise failure
-                raise StopAsyncIteration
-            await run.changed()
-
-    async def _hand_out(self, failed: bool, value: Any) -> R:
-        if self._progress is not None:
-            self._progress.advance()
-        if failed and not self._return_exceptions:
-            await self.aclose()
-            raise value
+                raise failure
+            value = failure
         result: R = value
         return result
 
-    def _take(self) -> tuple[bool, Any] | None:
-        chunks = self._run.chunks
-        while chunks and chunks[0].over and chunks[0].taken == len(chunks[0].results):
-            chunks.popleft()
-        candidates = islice(chunks, 1) if self._ordered else chunks
-        for chunk in candidates:
-            if chunk.taken < len(chunk.results):
-                found = chunk.results[chunk.taken]
-                chunk.results[chunk.taken] = (False, None)  # it may be large
-                chunk.taken += 1
-                self._run.unconsumed -= 1
+    async def get_many(self, most: int | None = None) -> list[Outcome]:
+        """The results that are there, at least one; none at the end.
+
+        Args:
+            most: no more than so many.
+
+        A call that has failed is in the list with what it raised, and ends nothing.
+        Raises what reading the inputs has raised, after the last result.
+
+        Cancellation: the results are those of the next call.
+        """
+        if most is not None and most < 1:
+            raise ValueError(f"most must be 1 or more, not {most}")
+        return await self._next(most)
+
+    async def _next(self, most: int | None) -> list[Outcome]:
+        run = self._run
+        while run.open:
+            run.fill()
+            found = run.take(most)
+            if found:
+                if self._progress is not None:
+                    self._progress.advance(len(found))
                 return found
-        return None
-
-    # Reading the inputs
-
-    def _fill(self) -> None:
-        run = self._run
-        if run.exhausted:
-            return
-        if self._async_source is not None:
-            if run.feeder is None:
-                run.feeder = asyncio.create_task(
-                    _feed(run, self._async_source, self._limit)
-                )
-            if run.unconsumed < self._limit:
-                run.room.set()
-            return
-        assert self._source is not None
-        most = _AHEAD * self._workers
-        while (room := self._limit - run.unconsumed) > 0 and run.outstanding() < most:
-            if not self._read(self._source, min(run.size.size, room)):
-                return
-
-    def _read(self, source: Iterator[Any], count: int) -> bool:
-        run = self._run
-        inputs: list[Any] = []
-        try:
-            inputs.extend(islice(source, count))
-        except Exception as failure:
-            run.failure = failure
-        run.exhausted = run.failure is not None or len(inputs) < count
-        if inputs:
-            run.add(inputs)
-        return not run.exhausted
+            if run.finished:
+                await self.aclose()
+                if run.failure is not None:
+                    raise run.failure
+                break
+            await run.changed()
+        return []
 
 
-async def _feed(run: _Run, source: AsyncIterator[Any], limit: int) -> None:
-    try:
-        async for one in source:
-            run.add([one])
-            while run.unconsumed >= limit:
-                run.room.clear()
-                await run.room.wait()
-    except Exception as failure:
-        run.failure = failure
-    finally:
-        run.exhausted = True
-        run.wake()
+def _close(run: MapRun, progress: MapProgress | None) -> None:
+    run.close()
+    if progress is not None:
+        progress.close()

@@ -29,6 +29,9 @@ __all__ = ["PlainServer", "serve"]
 PART_TIME = 0.05
 """Seconds after which results of a chunk are sent, although more are to come."""
 
+LONGEST = 0.1
+"""Seconds after which no more calls of a chunk are made: others may have time."""
+
 
 _PLAIN = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
 """Types of results that need no look whether they can be awaited."""
@@ -139,7 +142,10 @@ class _PoolGone(Exception):
 
 
 class Chunk:
-    """Calls of one function with one argument each."""
+    """Calls of one function with one argument each.
+
+    The answer has results for the first of them, and for all unless it took long.
+    """
 
     def __init__(
         self,
@@ -167,7 +173,7 @@ class Chunk:
             if not kept or now - sent > PART_TIME:
                 self._send_part(done, b"" if kept else record)
                 sent = now
-            if board.condemned or board.asked(0):
+            if board.condemned or board.asked(0) or now - began > LONGEST:
                 break
         _, kept_records = board.outbox()
         elapsed = time.monotonic() - began

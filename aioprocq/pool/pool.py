@@ -313,14 +313,16 @@ class WorkerPool:
             limit: the most inputs that were read and whose results were not consumed
                 yet; by default what keeps the workers busy, in chunks that grow with
                 the speed of the jobs.
-            timeout: seconds for each chunk; giving it makes every input a job of its
-                own.
+            timeout: seconds for each call, from when it starts. Giving it makes every
+                input a job of its own.
             progress: show a bar on standard error, if that is a terminal.
             return_exceptions: give what a call raised in the place of its result,
                 instead of raising it.
 
         What a call raises is raised where its result would be, and ends the iteration.
-        Leaving the loop, or ``aclose()``, cancels what is not done.
+        Leaving the loop, or ``aclose()``, cancels what is not done; ``drain()`` lets
+        finish what runs. ``get_many()`` gives all results that are there, with the
+        numbers of their inputs.
         """
         return MapResults(
             self,
@@ -445,6 +447,18 @@ class WorkerPool:
         else:
             self.forget(job.ident)
             self.fill()
+
+    def recall(self, job: Job) -> None:
+        """A job is not to be started; if it runs, it goes on."""
+        if job.state is JobState.WAITING:
+            self.abandon(job)
+            job.tag.skipped()
+        elif job.state is JobState.SENT and self._state != "closed":
+            self._crew.recall(job.ident)
+
+    def began(self, job: Job) -> float | None:
+        """When a job began, on the monotonic clock; None: it does not run."""
+        return self._crew.began(job.ident)
 
     def _refusal(self) -> BaseException:
         if self._no_worker is not None and self._state == "running":

@@ -38,13 +38,13 @@ class MapProgress:
         self._count = 0
         self._bar.start()
 
-    def advance(self) -> None:
-        """One more result."""
-        self._count += 1
+    def advance(self, count: int = 1) -> None:
+        """So many more results."""
+        before, self._count = self._count, self._count + count
         if self._bar.disable:
             return
         self._bar.update(self._task, completed=self._count)
-        if self._count % 64 == 1:
+        if before == 0 or before // 64 < self._count // 64:
             self._bar.refresh()
 
     def close(self) -> None:

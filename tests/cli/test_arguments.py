@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import aioprocq
-from aioprocq.cli import demo
+from aioprocq.cli import demo, map_command
 from aioprocq.cli.arguments import parse
 from aioprocq.cli.bench import command as bench
 
@@ -51,6 +51,28 @@ def test_the_benchmark_takes_everything():
     )
 
 
+def test_a_map_needs_a_function():
+    assert options("map module:function") == map_command.Options("module:function")
+
+
+def test_a_map_takes_everything():
+    arguments = (
+        "map module:function -j 3 --concurrency 4 --retries 5 --timeout 6.5 "
+        "--unordered --json --no-progress --traceback"
+    )
+    assert options(arguments) == map_command.Options(
+        place="module:function",
+        workers=3,
+        concurrency=4,
+        retries=5,
+        timeout=6.5,
+        ordered=False,
+        as_json=True,
+        progress=False,
+        traceback=True,
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -61,6 +83,8 @@ def test_the_benchmark_takes_everything():
         ["demo", "--kill", "some"],
         ["bench", "--loop", "other"],
         ["bench", "--rounds", "0"],
+        ["map"],
+        ["map", "module:function", "--timeout", "soon"],
     ],
     ids=" ".join,
 )

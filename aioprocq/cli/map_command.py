@@ -1,0 +1,152 @@
+"""`python -m aioprocq map module:function`: a function over lines, with workers.
+
+- A line of the input is either answered, by one line of output or one of standard
+  error, or it was never started; what is left open when the app is stopped was not
+  started either.
+- What has been answered is written before anything is waited for.
+- Only results go to standard output: what functions print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from dataclasses import dataclass
+
+from aioprocq.cli.line_calls import LineCall, WrongFunction, call_for, find_function
+from aioprocq.cli.lines import Lines, LinesFailed, Output, OutputGone
+from aioprocq.cli.map_report import Report, new_bar
+from aioprocq.cli.stop_signals import StopSignals
+from aioprocq.errors import WorkerError
+from aioprocq.pool.map import Outcome
+from aioprocq.pool.pool import WorkerPool
+
+__all__ = ["Options", "run"]
+
+FAILURE = 1
+MISUSE = 2
+BROKEN_PIPE = 141
+"""What a shell reports of a program that ends as they do when nobody reads."""
+
+STDIN, STDOUT = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the map was asked for. No workers means one for each core."""
+
+    place: str
+    workers: int | None = None
+    concurrency: int = 1
+    retries: int = 0
+    timeout: float | None = None
+    ordered: bool = True
+    as_json: bool = False
+    progress: bool | None = None
+    traceback: bool = False
+
+
+def run(options: Options) -> int:
+    """Call the function with every line, and return the exit code."""
+    for number, what in ((STDIN, "input"), (STDOUT, "output")):
+        if not _is_open(number):
+            return _complain(f"there is no standard {what}; it is closed", MISUSE)
+    try:
+        call = call_for(find_function(options.place), options.as_json)
+        app = LineMap(options, call)
+        report = Report(new_bar(options.progress), options.traceback)
+    except (WrongFunction, ValueError) as error:
+        return _complain(str(error), MISUSE)
+    except ImportError:
+        return _complain(
+            "--progress needs the package rich: pip install 'aioprocq[progress]'",
+            MISUSE,
+        )
+    # Deaths of workers are told of the lines that they concern.
+    logger = logging.getLogger("aioprocq")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return asyncio.run(app.run(report))
+    except (LinesFailed, WorkerError, OSError) as error:
+        report.close()
+        return _complain(str(error), FAILURE)
+    finally:
+        logger.setLevel(level)
+        report.close()
+
+
+class LineMap:
+    """One run over the lines of standard input.
+
+    Raises:
+        ValueError: an option is wrong.
+    """
+
+    def __init__(self, options: Options, call: LineCall) -> None:
+        self._pool = WorkerPool(
+            options.workers,
+            concurrency=options.concurrency,
+            retries=options.retries,
+            name="map",
+            output=lambda worker, stream, line: self._report.say(line + "\n"),
+        )
+        self._results = self._pool.map(
+            call, Lines(STDIN), ordered=options.ordered, timeout=options.timeout
+        )
+
+    async def run(self, report: Report) -> int:
+        """Map the lines, and return the exit code.
+
+        Raises:
+            LinesFailed: the lines cannot be read, or the results not written.
+            WorkerError: no worker starts.
+        """
+        self._report = report
+        with StopSignals(self._stop, report.close) as signals:
+            try:
+                async with self._pool:
+                    await self._write_results()
+            except OutputGone:
+                code = BROKEN_PIPE
+            else:
+                report.sum_up()
+                code = FAILURE if report.failed else 0
+        # Ctrl-C in a terminal ends whoever reads the output, too.
+        return code if signals.exit_code is None else signals.exit_code
+
+    async def _write_results(self) -> None:
+        output = Output(STDOUT)
+        while batch := await self._results.get_many():
+            lines = b"".join([one.value for one in batch if one.failure is None])
+            if lines:
+                with self._report.results():
+                    await output.write(lines)
+            self._report.count(len(batch), _failures(batch))
+
+    def _stop(self) -> None:
+        self._report.say(
+            "stopping: what has been started is finished; "
+            "the same signal again ends it at once\n"
+        )
+        self._results.drain()
+
+
+def _failures(batch: list[Outcome]) -> list[tuple[int, BaseException]]:
+    return [(one.number + 1, one.failure) for one in batch if one.failure is not None]
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _complain(text: str, code: int) -> int:
+    if sys.stderr is not None:
+        print(f"error: {text}", file=sys.stderr)
+    return code
