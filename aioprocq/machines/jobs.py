@@ -7,7 +7,8 @@ Invariants:
 * Nothing is WAITING while the window has room, after ``next`` was called.
 * What an abandoned job answers reaches nobody. It counts until its answer, or its
   worker's death, has come, because until then it may run.
-* A job is lost at most ``retries`` times; the next time it is given up.
+* A job is lost at most ``retries`` times; the next time it is given up. What has
+  not started is lost for nothing.
 """
 
 from __future__ import annotations
@@ -139,21 +140,24 @@ class Jobs:
             )
             self._dropped = 0
 
-    def lost(self, ident: int) -> tuple[Job | None, Fate]:
-        """A worker has died while it ran this job."""
+    def lost(self, ident: int, *, started: bool = True) -> tuple[Job | None, Fate]:
+        """A worker has died while it had this job; one not started is sent again."""
         job = self.sent.pop(ident, None)
         if job is None or job.state is JobState.ABANDONED:
             if job is not None:
                 job.state = JobState.OVER
             return None, Fate.FORGOTTEN
-        if job.attempt <= self.retries:
-            job.state = JobState.WAITING
-            self._waiting.appendleft(job)
+        if started and job.attempt > self.retries:
+            job.state = JobState.OVER
+            self.crashed += 1
+            return job, Fate.CRASHED
+        if started:
             self.retried += 1
-            return job, Fate.RETRIED
-        job.state = JobState.OVER
-        self.crashed += 1
-        return job, Fate.CRASHED
+        else:
+            job.attempt -= 1
+        job.state = JobState.WAITING
+        self._waiting.appendleft(job)
+        return job, Fate.RETRIED
 
     def all_waiting(self) -> list[Job]:
         """The jobs that were not sent, oldest first."""
