@@ -81,6 +81,11 @@ class Jobs:
         """Jobs that somebody waits for, or that may still run."""
         return self.waiting + len(self.sent)
 
+    @property
+    def wanted(self) -> int:
+        """Jobs that somebody waits for."""
+        return self._submitted - self.done - self.crashed - self.abandoned
+
     def submit(self, ident: int, tag: Any) -> tuple[Job, bool]:
         """A new job, and whether it is to be sent now."""
         job = Job(ident, tag)
@@ -179,6 +184,4 @@ class Jobs:
             assert 1 <= job.attempt <= self.retries + 1
         for job in self._waiting:
             assert job.state in (JobState.WAITING, JobState.OVER)
-        wanted = len(self.all_wanted())
-        over = self.done + self.crashed + self.abandoned
-        assert self._submitted == wanted + over
+        assert self.wanted == len(self.all_wanted())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ __all__ = ["Crew", "CrewOptions"]
 logger = logging.getLogger("aioprocq")
 
 DUMP_TIME = 0.05
+PATIENCE = 5.0
+"""Seconds without a turn after which an event loop is taken to be blocked."""
+
 _WITHOUT_END = 10**9
 _BACKOFF = Backoff(initial=0.02, maximum=5.0, stable_after=0.0)
 
@@ -81,9 +85,8 @@ class Crew:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def group(self) -> WorkerGroup:
-        """The group of the supervisor."""
-        assert self._group is not None
+    def group(self) -> WorkerGroup | None:
+        """The group of the supervisor, once the first workers are ready."""
         return self._group
 
     async def start(self) -> None:
@@ -112,19 +115,24 @@ class Crew:
     def introduced(self, pid: int, board: Board) -> None:
         """A worker has said who it is."""
         self.boards[pid] = board
+        for ident in board.running():  # before this was heard
+            if not self._wanted(ident):
+                self._ask(ident)
 
     def gone(self, pid: int | None) -> Board | None:
         """A worker has ended: its board, to be closed by the caller."""
         return None if pid is None else self.boards.pop(pid, None)
 
     def running(self) -> int:
-        """How many jobs run."""
-        return sum(len(board.running()) for board in self.boards.values())
+        """How many jobs run that somebody waits for."""
+        boards = self.boards.values()
+        return sum(self._wanted(one) for board in boards for one in board.running())
 
     @property
     def ready(self) -> int:
         """How many workers are ready."""
-        states = [worker.slot.state for worker in self.group.workers]
+        workers = self._group.workers if self._group is not None else ()
+        states = [worker.slot.state for worker in workers]
         return sum(state is WorkerState.READY for state in states)
 
     # Ending a job that nobody waits for
@@ -132,23 +140,24 @@ class Crew:
     def withdraw(self, ident: int) -> None:
         """See that a job that was sent does not start, or ends if it runs."""
         self._withdrawals.add(ident)
+        self._ask(ident)
+
+    def _ask(self, ident: int) -> None:
         found = self._find(ident)
-        heard = 0
         if found is not None:
             worker, board = found
-            heard = board.times_heard
             board.ask(ident)
-            worker.ping()
-        self._loop.call_later(self._options.grace_period, self._enforce, ident, heard)
+            self._enforce_later(worker, board, ident)
 
     def _find(self, ident: int) -> tuple[Worker, Board] | None:
-        for worker in self._group.workers if self._group is not None else ():
-            board = self.boards.get(worker.pid or 0)
-            if board is not None and board.runs(ident):
-                return worker, board
+        for group in self.supervisor.groups:  # also while the others start
+            for worker in group.workers:
+                board = self.boards.get(worker.pid or 0)
+                if board is not None and board.runs(ident):
+                    return worker, board
         return None
 
-    def _enforce(self, ident: int, heard: int) -> None:
+    def _enforce(self, ident: int, heard: int, deadline: float) -> None:
         # The grace period is over.
         job = self._jobs.sent.get(ident)
         if job is None or job.state is not JobState.ABANDONED:
@@ -157,14 +166,25 @@ class Crew:
         if found is None:
             return  # it has not started, and will not
         worker, board = found
-        others = [other for other in board.running() if self._wanted(other)]
+        if not board.condemn(ident):
+            return  # it has ended just now
+        others = any(self._wanted(other) for other in board.running())
         if others and board.times_heard != heard:
+            board.pardon()
             self._retire(worker)
-            self._loop.call_later(
-                self._options.grace_period, self._enforce, ident, heard
-            )
-        elif board.condemn(ident):
+            self._enforce_later(worker, board, ident)
+        elif others and (left := deadline - time.monotonic()) > 0:
+            board.pardon()
+            self._loop.call_later(left, self._enforce, ident, heard, deadline)
+        else:
             self._kill(worker)
+
+    def _enforce_later(self, worker: Worker, board: Board, ident: int) -> None:
+        # By the deadline it is known whether its loop turns, which others need.
+        grace, heard = self._options.grace_period, board.times_heard
+        deadline = time.monotonic() + max(grace, PATIENCE)
+        worker.ping()
+        self._loop.call_later(grace, self._enforce, ident, heard, deadline)
 
     def _wanted(self, ident: int) -> bool:
         job = self._jobs.sent.get(ident)
@@ -172,8 +192,8 @@ class Crew:
 
     def _retire(self, worker: Worker) -> None:
         # It finishes the jobs of others, and takes no more; another takes its place.
-        if worker.slot.state is WorkerState.READY:
-            self.group.recycle(worker, "a job that does not end")
+        if worker.slot.state is WorkerState.READY and self._group is not None:
+            self._group.recycle(worker, "a job that does not end")
 
     def _kill(self, worker: Worker) -> None:
         running = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STARTING)

@@ -50,10 +50,12 @@ class PoolExecutor(Executor):
     makes this executor refuse jobs; the pool goes on.
     """
 
-    def __init__(self, pool: Submitting, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, pool: Submitting, loop: asyncio.AbstractEventLoop, thread: int
+    ) -> None:
         self._pool = pool
         self._loop = loop
-        self._loop_thread = getattr(loop, "_thread_id", None) or threading.get_ident()
+        self._loop_thread = thread
         self._shut = False
         self._pending: set[Future[Any]] = set()
 

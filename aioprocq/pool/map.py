@@ -162,8 +162,8 @@ class Chunk:
 
     def worker_died(self, board: Board | None) -> None:
         """Keep what the worker had computed before it died."""
-        if board is not None and len(self.inputs) > 1:
-            self._add(self._new(*board.outbox()), more=True)
+        if board is not None and self.job is not None and len(self.inputs) > 1:
+            self._add(self._new(*board.outbox(self.job.ident)), more=True)
 
     def cancel(self) -> bool:
         """Have it run no more."""

@@ -147,13 +147,14 @@ class Chunk:
         self._call = call
         self._function = function
         self._context = context
+        self._ident = call.ident
         self._board: Board = server.board
         self._sent = 0
 
     def run(self) -> None:
         """Make the calls, keeping each result, and answer."""
         board, args = self._board, self._call.args
-        board.empty_outbox(0)
+        board.empty_outbox(self._ident, 0)
         began = sent = time.monotonic()
         for done, argument in enumerate(args, 1):
             record = self._record(argument)
@@ -162,11 +163,11 @@ class Chunk:
             if not kept or now - sent > PART_TIME:
                 self._send_part(done, b"" if kept else record)
                 sent = now
-            if board.condemned or board.asked(0):
-                break
-        _, kept_records = board.outbox()
+            if board.condemned == self._ident or board.asked(0):
+                break  # nobody wants the rest
+        _, kept_records = board.outbox(self._ident)
         elapsed = time.monotonic() - began
-        self._answer((self._call.ident, (self._sent, kept_records, elapsed)))
+        self._answer((self._ident, (self._sent, kept_records, elapsed)))
 
     def _record(self, argument: Any) -> bytes:
         try:
@@ -179,10 +180,10 @@ class Chunk:
             return pack_record(Failure.capture(failure))
 
     def _send_part(self, done: int, more: bytes) -> None:
-        _, kept = self._board.outbox()
-        self._answer((self._call.ident, PART, (self._sent, kept + more)))
+        _, kept = self._board.outbox(self._ident)
+        self._answer((self._ident, PART, (self._sent, kept + more)))
         self._sent = done
-        self._board.empty_outbox(done)
+        self._board.empty_outbox(self._ident, done)
 
     def _answer(self, answer: tuple[Any, ...]) -> None:
         try:

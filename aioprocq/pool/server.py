@@ -38,9 +38,10 @@ from .calls import (
 )
 from .context import find_variables
 
-__all__ = ["Orders", "Server", "loop_factory"]
+__all__ = ["TIME_TO_THINK", "Orders", "Server", "loop_factory"]
 
-_TIME_TO_THINK = 0.02
+TIME_TO_THINK = 0.02
+"""Seconds between two looks whether the pool has killed this worker, or will not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Server:
         self.board.begin(slot, ident)
         if ident not in self.orders.withdrawals:
             return True
-        self.answer((ident, SKIPPED, None))
+        self.answer_skipped(ident)
         return False
 
     def find(self, reference: object) -> Callable[..., Any]:
@@ -125,6 +126,10 @@ class Server:
             )
             self.answer_failure(ident, failure)
 
+    def answer_skipped(self, ident: int) -> None:
+        """Answer that a job was not started, as nobody waits for it."""
+        self.answer((ident, SKIPPED, None))
+
     def answer_failure(self, ident: int, failure: BaseException) -> None:
         """Answer with what a job raised."""
         self.answer((ident, FAILED, Failure.capture(failure)))
@@ -133,7 +138,7 @@ class Server:
         """Start nothing while the pool is about to kill this worker."""
         stopping = current_worker().stopping
         while self.board.condemned and not stopping:
-            stopping.block(_TIME_TO_THINK)
+            stopping.block(TIME_TO_THINK)
 
 
 def loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:
