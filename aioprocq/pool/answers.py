@@ -14,7 +14,7 @@ import time
 from typing import Any, Protocol
 
 from ..errors import OwnerLost, QueueShutDown
-from ..machines.jobs import Job, Jobs
+from ..machines.jobs import Job, Jobs, JobState
 from ..queues.queue import Queue
 from ..supervisor.remote import Failure
 from ..wire.payload import Payload
@@ -93,7 +93,9 @@ class Answers:
     def _deal_with(self, payload: Payload) -> None:
         try:
             answer: Any = self._queue._handle.station.open(payload)
-        except Exception as failure:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:  # whatever: it is one job's
             answer = ident_of(payload), None, unreadable(failure)
         try:
             if len(answer) == 2:
@@ -120,7 +122,7 @@ class Answers:
             self._hello(*data)
         elif kind == PART:
             job = self._jobs.sent.get(ident)
-            if job is not None:
+            if job is not None and job.state is JobState.SENT:
                 job.tag.part(data)
         else:
             job = self._over(ident)

@@ -200,8 +200,15 @@ class Board(_Shared):
         """How often the worker has looked at what it was asked."""
         return self._words[_HEARD]
 
-    def outbox(self, ident: int) -> tuple[int, bytes]:
-        """What was kept of a chunk: the number of the first result, and their bytes."""
+    def kept(self) -> bytes:
+        """What is in the outbox."""
+        return bytes(self._bytes[: self._words[_END]])
+
+    def outbox(self, ident: int) -> tuple[int, bytes] | None:
+        """What was kept of a chunk: the number of the first result, and their bytes.
+
+        None: the worker has not come to this chunk.
+        """
         if self._words[_OWNER] != ident:
-            return 0, b""  # it died before it came to this chunk
-        return self._words[_BASE], bytes(self._bytes[: self._words[_END]])
+            return None
+        return self._words[_BASE], self.kept()

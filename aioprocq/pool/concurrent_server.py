@@ -96,7 +96,7 @@ class ConcurrentServer(Server):
         function = call.function
         try:
             self.board.hold(slot, call.ident)
-            while not self._start(slot, call.ident):
+            while not self._start(slot, call.ident):  # noqa: ASYNC110  # shared memory
                 await asyncio.sleep(TIME_TO_THINK)
             function = self.find(function)
             context = self.context_of(call)

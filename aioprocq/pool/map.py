@@ -2,9 +2,10 @@
 
 Invariants:
 
-* At most ``limit`` inputs have been read whose results were not consumed, and at most
-  ``_AHEAD`` chunks for each worker are out.
-* Each input has one result: a value, or what its call raised.
+* At most ``limit`` inputs have been read whose results were not consumed, and no input
+  is read while ``_AHEAD`` chunks for each worker are out.
+* Each input has one result: a value, or what its call raised. What goes wrong with a
+  chunk as a whole is tried again with each of its inputs alone.
 * When the iterator is closed, or nobody has it any more, nothing of it runs on.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from itertools import islice
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from ..errors import WorkerCrashed, WorkerError
 from ..machines.jobs import Job
 from ..supervisor.remote import Failure
 from .board import Board
@@ -32,6 +34,7 @@ R = TypeVar("R")
 
 _AHEAD = 4
 _LIMIT = 2048
+_SPENT = 64
 
 
 class Pool(Protocol):
@@ -62,10 +65,13 @@ class Chunk:
     """Some inputs, and what became of them."""
 
     __slots__ = (
+        "_counted",
         "_map",
         "_timer",
+        "_unopened",
         "inputs",
         "job",
+        "listed",
         "results",
         "sent",
         "since",
@@ -76,6 +82,9 @@ class Chunk:
     def __init__(self, run: _Run, inputs: list[Any]) -> None:
         self._map = run
         self._timer: asyncio.TimerHandle | None = None
+        self._counted = True  # among those that are out
+        self._unopened = False
+        self.listed = False  # in the line of those that have results
         self.inputs = inputs
         self.results: list[tuple[bool, Any]] = []
         self.sent = 0  # inputs whose results were there when the job was sent
@@ -88,6 +97,11 @@ class Chunk:
     def name(self) -> str:
         """The name of the function."""
         return name_of(self._map.function)
+
+    @property
+    def spent(self) -> bool:
+        """Whether every input has a result, and all were consumed."""
+        return self.over and self.taken == len(self.results)
 
     @property
     def over(self) -> bool:
@@ -103,18 +117,22 @@ class Chunk:
         args: Any = (left[0],) if len(self.inputs) == 1 else left
         try:
             self.size = run.pool.send(self, run.function, args, None)
+        except WorkerError as failure:  # there is no pool any more
+            run.break_off(failure)
+            return
         except Exception as failure:
-            if len(left) == 1:
-                self._add([(True, failure)])
-            else:
-                self._split(left)
+            self._fail(failure)
             return
         if run.timeout is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(run.timeout, self._expire)
 
-    def _split(self, left: list[Any]) -> None:
-        # One of them does not pickle: the others are not to fail for it.
+    def _fail(self, failure: BaseException) -> None:
+        # One of them does not pickle, or unpickle: the others are not to fail for it.
+        left = self.inputs[len(self.results) :]
+        if len(left) == 1:
+            self._add([(True, presentable(failure))])
+            return
         parts = [Chunk(self._map, [one]) for one in left]
         self._map.replace(self, parts)
         for part in parts:
@@ -126,7 +144,7 @@ class Chunk:
             error = TimeoutError(
                 f"{self.name} had not returned after {run.timeout:g} s"
             )
-            self.cancel()
+            self.withdraw()
             self._add([(True, error)])
 
     def succeed(self, value: Any) -> None:
@@ -141,6 +159,8 @@ class Chunk:
             size = max(self.size, len(data))
         self._map.size.answered(len(self.inputs) - self.sent, seconds, size)
         self._add(found)
+        if not self.over and self._map.open:
+            self.send()
 
     def part(self, data: tuple[int, bytes]) -> None:
         """Some results, and more are to come."""
@@ -154,25 +174,43 @@ class Chunk:
         ]
 
     def crash(self, failure: BaseException) -> None:
-        """The input that has no result yet has failed; those after it go on."""
+        """It has failed as a whole, or its worker has died."""
         self.job = None
-        self._add([(True, presentable(failure))])
+        self._stop_timer()
+        if not isinstance(failure, WorkerCrashed) or self._unopened:
+            self._fail(failure)
+            return
+        # It was the input that has no result yet; those after it go on.
+        self._add([(True, failure)])
         if not self.over and self._map.open:
             self.send()
 
     def worker_died(self, board: Board | None) -> None:
         """Keep what the worker had computed before it died."""
-        if board is not None and self.job is not None and len(self.inputs) > 1:
-            self._add(self._new(*board.outbox(self.job.ident)), more=True)
+        if board is None or self.job is None or len(self.inputs) == 1:
+            return
+        outbox = board.outbox(self.job.ident)
+        self._unopened = outbox is None
+        if outbox is not None:
+            self._add(self._new(*outbox), more=True)
 
     def cancel(self) -> bool:
+        """The pool is closed."""
+        self.withdraw()
+        self._map.break_off(
+            WorkerError(
+                "the pool was closed before all results of its map were there; iterate "
+                "over them inside of its `async with`"
+            )
+        )
+        return True
+
+    def withdraw(self) -> None:
         """Have it run no more."""
         job, self.job = self.job, None
         self._stop_timer()
         if job is not None:
             self._map.pool.abandon(job)
-        self._map.wake()
-        return True
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -183,7 +221,18 @@ class Chunk:
         self.results += found
         if not more:
             self._stop_timer()
-        self._map.wake()
+        run = self._map
+        if found and not self.listed and not run.ordered:
+            self.listed = True
+            run.ready.append(self)
+        self.count()
+        run.wake()
+
+    def count(self) -> None:
+        """Take it from those that are out when every input has a result."""
+        if self._counted and self.over:
+            self._counted = False
+            self._map.out -= 1
 
 
 def _rebuilt(failure: Any) -> BaseException:
@@ -196,58 +245,95 @@ class _Run:
     """What goes on while somebody has the iterator; it does not know of that."""
 
     def __init__(
-        self, pool: Pool, function: Callable[..., Any], timeout: float | None
+        self,
+        pool: Pool,
+        function: Callable[..., Any],
+        timeout: float | None,
+        ordered: bool,
     ) -> None:
         self.pool = pool
+        self.ordered = ordered
         self.function = function
         self.timeout = timeout
         single = timeout is not None or pool.concurrency > 1
         self.size = ChunkSize(1) if single else ChunkSize()
-        self.chunks: deque[Chunk] = deque()
+        self.chunks: deque[Chunk] = deque()  # in the order of their inputs
+        self.ready: deque[Chunk] = deque()  # in that of their results, if it matters
+        self.out = 0
         self.open = True
         self.exhausted = False
         self.failure: BaseException | None = None
+        self.broken: BaseException | None = None
         self.unconsumed = 0
         self.feeder: asyncio.Task[None] | None = None
         self.room = asyncio.Event()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def wake(self) -> None:
         """Something has changed."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.room.set()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def changed(self) -> None:
         """Wait until something has changed."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def add(self, inputs: list[Any]) -> None:
         """Send a chunk."""
         chunk = Chunk(self, inputs)
         self.unconsumed += len(inputs)
         self.chunks.append(chunk)
+        self.out += 1
         chunk.send()
+
+    def take(self) -> tuple[bool, Any] | None:
+        """A result that is there, if any."""
+        line = self.chunks if self.ordered else self.ready
+        while line and (chunk := line[0]).taken == len(chunk.results):
+            if self.ordered and not chunk.over:
+                return None
+            line.popleft()
+            chunk.listed = False
+        if not line:
+            return None
+        found = chunk.results[chunk.taken]
+        chunk.results[chunk.taken] = (False, None)  # it may be large
+        chunk.taken += 1
+        self.unconsumed -= 1
+        self.room.set()
+        if len(self.chunks) > 2 * (self.out + self.unconsumed) + _SPENT:
+            # The first may take long, and those after it are over; not in order.
+            self.chunks = deque(one for one in self.chunks if not one.spent)
+        return found
+
+    def break_off(self, failure: BaseException) -> None:
+        """There is no pool any more; what came before may be had."""
+        self.broken = self.broken or failure
+        self.exhausted = True
+        self.wake()
 
     def replace(self, chunk: Chunk, parts: list[Chunk]) -> None:
         """A chunk is sent in parts; those of its inputs that are done stay in it."""
         at = self.chunks.index(chunk)
         chunk.inputs = chunk.inputs[: len(chunk.results)]
+        chunk.count()
+        self.out += len(parts)
         self.chunks.rotate(-at - 1)
         self.chunks.extendleft(reversed(parts))
         self.chunks.rotate(at + 1)
-
-    def outstanding(self) -> int:
-        """Chunks that are not over."""
-        return sum(not chunk.over for chunk in self.chunks)
 
     def close(self) -> None:
         """Have nothing run any more."""
         self.open = False
         for chunk in self.chunks:
-            if not chunk.over:
-                chunk.cancel()
+            chunk.withdraw()
         self.chunks.clear()
+        self.ready.clear()
         if self.feeder is not None and not self.feeder.get_loop().is_closed():
             self.feeder.cancel()
         self.wake()
@@ -271,8 +357,7 @@ class MapResults(Generic[R]):
         progress: bool,
         return_exceptions: bool,
     ) -> None:
-        self._run = _Run(pool, function, timeout)
-        self._ordered = ordered
+        self._run = _Run(pool, function, timeout, ordered)
         self._return_exceptions = return_exceptions
         self._workers = pool.workers * pool.concurrency
         self._limit = limit or _LIMIT * self._workers
@@ -283,7 +368,7 @@ class MapResults(Generic[R]):
         else:
             self._source = iter(inputs)
         self._progress = MapProgress(inputs, name_of(function)) if progress else None
-        self._closer = weakref.finalize(self, self._run.close)
+        self._closer = weakref.finalize(self, _close, self._run, self._progress)
         self._closer.atexit = False
 
     def __repr__(self) -> str:
@@ -303,8 +388,7 @@ class MapResults(Generic[R]):
     async def aclose(self) -> None:
         """Cancel what is not done; once or more."""
         self._closer()
-        if self._progress is not None:
-            self._progress.close()
+        self._source = self._async_source = None
         feeder = self._run.feeder
         if feeder is not None and feeder is not asyncio.current_task():
             await asyncio.wait([feeder])
@@ -316,11 +400,11 @@ class MapResults(Generic[R]):
             if not run.open:
                 raise StopAsyncIteration
             self._fill()
-            found = self._take()
+            found = run.take()
             if found is not None:
                 return await self._hand_out(*found)
-            if run.exhausted and not run.chunks:
-                failure = run.failure
+            if run.broken or (run.exhausted and not run.unconsumed):
+                failure = run.broken or run.failure
                 await self.aclose()
                 if failure is not None:
                     raise failure
@@ -336,37 +420,21 @@ class MapResults(Generic[R]):
         result: R = value
         return result
 
-    def _take(self) -> tuple[bool, Any] | None:
-        chunks = self._run.chunks
-        while chunks and chunks[0].over and chunks[0].taken == len(chunks[0].results):
-            chunks.popleft()
-        candidates = islice(chunks, 1) if self._ordered else chunks
-        for chunk in candidates:
-            if chunk.taken < len(chunk.results):
-                found = chunk.results[chunk.taken]
-                chunk.results[chunk.taken] = (False, None)  # it may be large
-                chunk.taken += 1
-                self._run.unconsumed -= 1
-                return found
-        return None
-
     # Reading the inputs
 
     def _fill(self) -> None:
         run = self._run
         if run.exhausted:
             return
+        most = _AHEAD * self._workers
         if self._async_source is not None:
             if run.feeder is None:
                 run.feeder = asyncio.create_task(
-                    _feed(run, self._async_source, self._limit)
+                    _feed(run, self._async_source, self._limit, most)
                 )
-            if run.unconsumed < self._limit:
-                run.room.set()
             return
         assert self._source is not None
-        most = _AHEAD * self._workers
-        while (room := self._limit - run.unconsumed) > 0 and run.outstanding() < most:
+        while (room := self._limit - run.unconsumed) > 0 and run.out < most:
             if not self._read(self._source, min(run.size.size, room)):
                 return
 
@@ -376,22 +444,31 @@ class MapResults(Generic[R]):
         try:
             inputs.extend(islice(source, count))
         except Exception as failure:
-            run.failure = failure
+            run.failure = presentable(failure)
         run.exhausted = run.failure is not None or len(inputs) < count
         if inputs:
             run.add(inputs)
         return not run.exhausted
 
 
-async def _feed(run: _Run, source: AsyncIterator[Any], limit: int) -> None:
+def _close(run: _Run, progress: MapProgress | None) -> None:
+    run.close()
+    if progress is not None:
+        progress.close()
+
+
+async def _feed(run: _Run, source: AsyncIterator[Any], limit: int, most: int) -> None:
     try:
         async for one in source:
             run.add([one])
-            while run.unconsumed >= limit:
+            while run.unconsumed >= limit or run.out >= most:
                 run.room.clear()
                 await run.room.wait()
-    except Exception as failure:
-        run.failure = failure
+    except BaseException as failure:
+        if run.open:
+            run.failure = failure  # without it this would look like the end
+        if not isinstance(failure, (Exception, asyncio.CancelledError)):
+            raise
     finally:
         run.exhausted = True
         run.wake()

@@ -20,9 +20,9 @@ from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
 from .board import Board
-from .calls import PART, Call, pack_record
+from .calls import PART, Call, add_note, pack_record
 from .current import CurrentJob, running_job
-from .server import Orders, Server, loop_factory
+from .server import Orders, Server, loop_factory, not_sent
 
 __all__ = ["PlainServer", "serve"]
 
@@ -165,23 +165,25 @@ class Chunk:
                 sent = now
             if board.condemned == self._ident or board.asked(0):
                 break  # nobody wants the rest
-        _, kept_records = board.outbox(self._ident)
         elapsed = time.monotonic() - began
-        self._answer((self._ident, (self._sent, kept_records, elapsed)))
+        self._answer((self._ident, (self._sent, board.kept(), elapsed)))
 
     def _record(self, argument: Any) -> bytes:
+        returned = False
         try:
-            return pack_record(
-                self._server.call(self._function, (argument,), None, self._context)
-            )
+            value = self._server.call(self._function, (argument,), None, self._context)
+            returned = True
+            return pack_record(value)
         except Leave:
             raise
         except BaseException as failure:
+            if returned:
+                add_note(failure, not_sent(self._function))
             return pack_record(Failure.capture(failure))
 
     def _send_part(self, done: int, more: bytes) -> None:
-        _, kept = self._board.outbox(self._ident)
-        self._answer((self._ident, PART, (self._sent, kept + more)))
+        data = self._board.kept() + more
+        self._answer((self._ident, PART, (self._sent, data)))
         self._sent = done
         self._board.empty_outbox(self._ident, done)
 

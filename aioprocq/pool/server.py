@@ -20,9 +20,9 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..errors import AioprocqError
 from ..queues.joinable import JoinableQueue
 from ..queues.queue import Queue
+from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
 from .board import Board, Withdrawals
@@ -32,13 +32,14 @@ from .calls import (
     SKIPPED,
     Call,
     Functions,
+    add_note,
     draft_answer,
     ident_of,
     name_of,
 )
 from .context import find_variables
 
-__all__ = ["TIME_TO_THINK", "Orders", "Server", "loop_factory"]
+__all__ = ["TIME_TO_THINK", "Orders", "Server", "loop_factory", "not_sent"]
 
 TIME_TO_THINK = 0.02
 """Seconds between two looks whether the pool has killed this worker, or will not."""
@@ -78,17 +79,22 @@ class Server:
 
     def answer(self, answer: tuple[Any, ...]) -> None:
         """Send an answer, however large."""
-        station = self._answers.station
-        station.put(station.pack(draft_answer(answer)))
+        self._answers.station.put(self._pack(answer))
+
+    def _pack(self, answer: tuple[Any, ...]) -> Any:
+        return self._answers.station.pack(draft_answer(answer))
 
     def open(self, payload: Any) -> Call | None:
         """A call; None if it does not unpickle, and was answered so."""
         try:
             return Call(*cast("tuple[Any, ...]", self.jobs.station.open(payload)))
-        except Exception as failure:
-            failure.add_note(
+        except Leave:
+            raise
+        except BaseException as failure:
+            add_note(
+                failure,
                 "aioprocq: the job's arguments could not be unpickled in its worker; "
-                "see that their classes can be imported there"
+                "see that their classes can be imported there",
             )
             self.answer((ident_of(payload), FAILED, Failure.capture(failure)))
             return None
@@ -116,15 +122,14 @@ class Server:
     def answer_value(self, ident: int, function: object, value: object) -> None:
         """Answer with a result, or say why it cannot be sent."""
         try:
-            self.answer((ident, value))
-        except AioprocqError:
-            raise  # the pool is gone
-        except Exception as failure:
-            failure.add_note(
-                f"aioprocq: {name_of(function)} has returned, and its result could "
-                "not be sent"
-            )
+            payload = self._pack((ident, value))
+        except Leave:
+            raise
+        except BaseException as failure:
+            add_note(failure, not_sent(function))
             self.answer_failure(ident, failure)
+        else:
+            self._answers.station.put(payload)
 
     def answer_skipped(self, ident: int) -> None:
         """Answer that a job was not started, as nobody waits for it."""
@@ -139,6 +144,13 @@ class Server:
         stopping = current_worker().stopping
         while self.board.condemned and not stopping:
             stopping.block(TIME_TO_THINK)
+
+
+def not_sent(function: object) -> str:
+    """The note of what was raised when a result was pickled."""
+    return (
+        f"aioprocq: {name_of(function)} has returned, and its result could not be sent"
+    )
 
 
 def loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -295,8 +295,13 @@ def return_queue(queue: Any) -> Any:
     return queue
 
 
-def return_new_queue() -> Any:
-    return aioprocq.Queue()
+class Stays:
+    def __reduce__(self) -> Any:
+        raise aioprocq.CannotTravel("it stays")
+
+
+def return_what_stays() -> Any:
+    return Stays()
 
 
 def bad_at_home_of(item: tuple[int, int]) -> Any:
@@ -508,3 +513,14 @@ def storm(kind: str, number: int, seconds: float = 0.0) -> Any:
 async def storm_async(kind: str, number: int, seconds: float = 0.0) -> Any:
     await asyncio.sleep(seconds)
     return storm(kind, number)
+
+
+def zeros_behind(item: tuple[int, str]) -> bytes:
+    size, gate = item
+    if gate:
+        pass_gate(gate)
+    return bytes(size)
+
+
+async def sleep_async(seconds: float) -> None:
+    await asyncio.sleep(seconds)
