@@ -451,7 +451,7 @@ async def return_when_cancelled(told: Any) -> str:
 
 
 async def block_the_loop(told: Any) -> None:
-    told.sync.put(os.getpid())
+    await told.put(os.getpid())
     while True:
         time.sleep(60)
 

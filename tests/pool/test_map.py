@@ -6,7 +6,7 @@ import asyncio
 import gc
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -42,6 +42,17 @@ def fixed(monkeypatch):
 async def pool():
     async with WorkerPool(2, grace_period=0.1) as pool:
         yield pool
+
+
+async def calm(pool: WorkerPool) -> None:
+    """Until nothing runs any more, wanted or not."""
+    await reached(lambda: not pool._jobs.unfinished)
+
+
+async def reached(state: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not state():  # noqa: ASYNC110  # that of something that tells nobody
+            await asyncio.sleep(0.001)
 
 
 async def collect(results: MapResults[Any]) -> list[Any]:
@@ -160,8 +171,7 @@ async def test_only_so_many_inputs_are_read_ahead(pool):
                     consumed += 1
                     assert source.read <= consumed + limit
                     if consumed == 20:  # a slow consumer
-                        while pool.statistics().running or pool.statistics().queued:
-                            await asyncio.sleep(0.001)
+                        await calm(pool)
                         assert source.read <= consumed + limit
             assert consumed == 300
 
@@ -188,15 +198,13 @@ async def test_so_many_chunks_are_out_at_most(pool, tmp_path):
                 gates = (str(gate) for _ in inputs)
             async with pool.map(jobs.pass_gate, gates) as results:
                 waiting = asyncio.create_task(anext(results))
-                while pool.statistics().running < 2:
-                    await asyncio.sleep(0.001)
+                await reached(lambda: pool.statistics().running == 2)
                 for _ in range(100):
                     await asyncio.sleep(0)
                 assert source.read == 8
                 waiting.cancel()
                 await asyncio.wait([waiting])
-            while pool._jobs.unfinished:
-                await asyncio.sleep(0.001)
+            await calm(pool)
 
 
 # Leaving
@@ -213,10 +221,8 @@ async def test_break_leaves_nothing_behind(pool, ordered, kind):
             if result >= 100:
                 break
         del inputs
-        while not source.closed:
-            await asyncio.sleep(0)
-        while pool._jobs.unfinished:
-            await asyncio.sleep(0.001)
+        await reached(lambda: source.closed)
+        await calm(pool)
     read = source.read
     assert await soon(pool.run(jobs.double, 1)) == 2
     assert source.read == read
@@ -496,8 +502,8 @@ async def test_a_timeout_is_for_each_input(concurrency):
         found = await collect(results)
         assert isinstance(found[1], TimeoutError)
         assert "sleep_async had not returned after 0.3 s" in str(found[1])
-        assert isinstance(found[2], (TimeoutError, type(None)))
-        assert found[0] is None
+        # The others may have waited for it, or for a busy machine, for too long.
+        assert all(isinstance(one, (TimeoutError, type(None))) for one in found)
         assert await collect(pool.map(jobs.double, range(5), timeout=60)) == [
             0,
             2,
