@@ -513,14 +513,14 @@ class WorkerPool:
         if started and job is not None and job.state is JobState.SENT:
             job.tag.worker_died(board)
         job, fate = self._jobs.lost(ident, started=started)
-        if job is None or fate is Fate.RETRIED:
-            return
-        self.forget(ident)
-        job.tag.crash(
-            WorkerCrashed.describe(
-                job.tag.name, job.attempt, event.worker, event.status
+        if fate is not Fate.RETRIED:
+            self.forget(ident)
+        if job is not None and fate is Fate.CRASHED:
+            job.tag.crash(
+                WorkerCrashed.describe(
+                    job.tag.name, job.attempt, event.worker, event.status
+                )
             )
-        )
 
     def _failed_to_start(self, event: WorkerEvent) -> None:
         self._failed_starts += 1
