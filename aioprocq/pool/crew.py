@@ -115,9 +115,6 @@ class Crew:
     def introduced(self, pid: int, board: Board) -> None:
         """A worker has said who it is."""
         self.boards[pid] = board
-        for ident in board.running():  # before this was heard
-            if not self._wanted(ident):
-                self._ask(ident)
 
     def gone(self, pid: int | None) -> Board | None:
         """A worker has ended: its board, to be closed by the caller."""
@@ -140,14 +137,19 @@ class Crew:
     def withdraw(self, ident: int) -> None:
         """See that a job that was sent does not start, or ends if it runs."""
         self._withdrawals.add(ident)
-        self._ask(ident)
+        if not self._ask(ident):
+            # It runs all the same where the worker is so new that its board has not
+            # come yet, or where it began in the same moment.
+            self._loop.call_later(self._options.grace_period, self._ask, ident)
 
-    def _ask(self, ident: int) -> None:
-        found = self._find(ident)
-        if found is not None:
-            worker, board = found
-            board.ask(ident)
-            self._enforce_later(worker, board, ident)
+    def _ask(self, ident: int) -> bool:
+        found = self._find(ident) if ident in self._jobs.sent else None
+        if found is None:
+            return False
+        worker, board = found
+        board.ask(ident)
+        self._enforce_later(worker, board, ident)
+        return True
 
     def _find(self, ident: int) -> tuple[Worker, Board] | None:
         for group in self.supervisor.groups:  # also while the others start
