@@ -197,6 +197,17 @@ async def test_a_blocked_loop_takes_its_jobs_with_it(tmp_path, monkeypatch):
         assert await soon(pool.run(jobs.pid)) != victim
 
 
+async def test_nothing_is_kept_of_a_job_whose_worker_was_killed():
+    told: Any = aioprocq.Queue()
+    async with WorkerPool(1, grace_period=0.01, retries=1) as pool:
+        future = pool.submit(jobs.hold_on, told)
+        await soon(told.get())
+        future.cancel()
+        await calm(pool)
+        assert not pool._payloads
+        assert pool.statistics().retried == 0
+
+
 async def test_late_answers_reach_nobody(tmp_path):
     told: Any = aioprocq.Queue()
     gate = make_gate(tmp_path)
