@@ -33,9 +33,7 @@ def make_gate(tmp_path: Any) -> Any:
 
 
 @pytest.mark.both_loops
-@pytest.mark.parametrize(
-    ("concurrency", "loop"), [(1, None), (1, "uvloop"), (2, None), (2, "uvloop")]
-)
+@pytest.mark.parametrize(("concurrency", "loop"), [(1, "uvloop"), (2, None)])
 async def test_an_async_job_is_cancelled_in_its_worker(concurrency, loop):
     told: Any = aioprocq.Queue()
     async with WorkerPool(1, concurrency=concurrency, loop=loop) as pool:
@@ -67,7 +65,6 @@ async def test_a_plain_job_that_looks_spares_its_worker(concurrency):
         assert await soon(pool.run(jobs.pid)) == worker
 
 
-@pytest.mark.both_loops
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize(
     "function",
@@ -301,8 +298,7 @@ async def test_the_jobs_of_others_are_not_affected(tmp_path):
         assert await soon(other) == "passed"
 
 
-@pytest.mark.parametrize("size", [0, 1 << 20])
-@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize(("size", "concurrency"), [(0, 1), (1 << 20, 1), (1 << 20, 2)])
 async def test_a_crashed_job_is_repeated(tmp_path, size, concurrency):
     path, data = str(tmp_path / "ran"), bytes(size)
     async with WorkerPool(1, retries=2, concurrency=concurrency) as pool:

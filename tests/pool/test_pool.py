@@ -364,7 +364,6 @@ async def test_a_task_group_cancels_the_others():
 # Starting
 
 
-@pytest.mark.both_loops
 @pytest.mark.parametrize("concurrency", [1, 2])
 async def test_an_initializer_runs_first_and_once(concurrency):
     options: Any = {"initializer": jobs.initialize, "initargs": (1, "two")}
@@ -476,11 +475,11 @@ async def test_a_module_that_is_not_in_the_worker(tmp_path, monkeypatch):
 @pytest.mark.parametrize("concurrency", [1, 2])
 async def test_workers_are_replaced_after_so_many_jobs(concurrency):
     async with WorkerPool(1, max_tasks=5, concurrency=concurrency) as pool:
-        pids = await soon(asyncio.gather(*(pool.run(jobs.pid) for _ in range(20))))
-        assert len(set(pids)) >= 4
+        pids = await soon(asyncio.gather(*(pool.run(jobs.pid) for _ in range(12))))
+        assert len(set(pids)) >= 3
         assert max(pids.count(pid) for pid in pids) <= 5
         figures = pool.statistics()
-        assert (figures.done, figures.crashed) == (20, 0)
+        assert (figures.done, figures.crashed) == (12, 0)
 
 
 async def test_workers_are_replaced_when_they_are_large():
