@@ -23,6 +23,7 @@ BASES: dict[type[errors.AioprocqError], list[type[Exception]]] = {
     errors.CannotTravel: [RuntimeError],
     errors.ProtocolError: [],
     errors.WorkerError: [RuntimeError],
+    errors.WorkerCrashed: [errors.WorkerError],
     errors.WorkerStartError: [errors.WorkerError],
     errors.WorkerCrashed: [errors.WorkerError],
     errors.WorkersExhausted: [errors.WorkerError],
@@ -94,6 +95,18 @@ def test_a_remote_error_keeps_what_it_describes_when_it_travels():
     assert str(received) == "m.E: why"
     assert (received.type_name, received.message) == ("m.E", "why")
     assert (received.notes, received.traceback) == (("a note",), "Traceback ...")
+
+
+def test_a_crashed_worker_keeps_what_it_describes_when_it_travels():
+    error = errors.WorkerCrashed.describe("resize", 2, "pool-1-0", "signal SIGSEGV")
+    assert (error.job, error.attempt) == ("resize", 2)
+    assert (error.worker, error.status) == ("pool-1-0", "signal SIGSEGV")
+    assert "pool-1-0 died (signal SIGSEGV) while it ran resize, attempt 2" in str(error)
+    received = pickle.loads(pickle.dumps(error))
+    assert str(received) == str(error)
+    assert vars(received) == vars(error)
+    bare = errors.WorkerCrashed()
+    assert (bare.job, bare.attempt, bare.worker, bare.status) == ("", 0, "", "")
 
 
 def test_importing_on_windows_says_that_it_is_not_supported():

@@ -22,6 +22,7 @@ said what became of it.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from ..wire.frames import (
     Kind,
@@ -45,6 +46,7 @@ PATIENCE = 0.001
 """Seconds that sent items may lie unread while somebody else is blocked."""
 
 _READER_PATIENCE = 20
+_LOOKS = 4
 """How many times longer they may for a peer that was blocked when it was sent
 them: it is as idle as who waits, and taking them back costs them their order."""
 
@@ -132,17 +134,25 @@ class Dealer:
             count = len(self.blocked) + len(self.ahead)
             if not count:
                 return
-            if count > 1:
-                self._prefer_who_waits()
-            peer = self.blocked.pop() if self.blocked else self.ahead.popleft()
+            peer = self._next_in_line()
             peer.listed = False
             if peer.open:
                 self.send(peer, min(-(-available // count), peer.lane.credit))
                 self.enlist(peer)
 
-    def _prefer_who_waits(self) -> None:
-        for peer in [peer for peer in self.ahead if peer.waits]:
-            self.promote(peer)
+    def _next_in_line(self) -> PeerRecord:
+        # Who has just begun to wait, and says so in its page only, is the quickest to
+        # go on; but one that has something to do elsewhere had better not be chosen.
+        ahead = self.ahead
+        if ahead and len(self.blocked) + len(ahead) > 1:
+            for peer in islice(reversed(ahead), _LOOKS):
+                if peer.waits and peer.open:
+                    self.absorb(peer)
+                    if not peer.lane.holding:
+                        ahead.remove(peer)
+                        peer.blocked = True
+                        return peer
+        return (self.blocked or ahead).popleft()
 
     def send(self, peer: PeerRecord, limit: int) -> None:
         """Send a peer one batch of at most ``limit`` items."""

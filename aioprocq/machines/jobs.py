@@ -7,7 +7,8 @@ Invariants:
 * Nothing is WAITING while the window has room, after ``next`` was called.
 * What an abandoned job answers reaches nobody. It counts until its answer, or its
   worker's death, has come, because until then it may run.
-* A job is lost at most ``retries`` times; the next time it is given up.
+* A job is lost at most ``retries`` times; the next time it is given up. What has
+  not started is lost for nothing.
 """
 
 from __future__ import annotations
@@ -80,6 +81,11 @@ class Jobs:
         """Jobs that somebody waits for, or that may still run."""
         return self.waiting + len(self.sent)
 
+    @property
+    def wanted(self) -> int:
+        """Jobs that somebody waits for."""
+        return self._submitted - self.done - self.crashed - self.abandoned
+
     def submit(self, ident: int, tag: Any) -> tuple[Job, bool]:
         """A new job, and whether it is to be sent now."""
         job = Job(ident, tag)
@@ -149,21 +155,24 @@ class Jobs:
             )
             self._dropped = 0
 
-    def lost(self, ident: int) -> tuple[Job | None, Fate]:
-        """A worker has died while it ran this job."""
+    def lost(self, ident: int, *, started: bool = True) -> tuple[Job | None, Fate]:
+        """A worker has died while it had this job; one not started is sent again."""
         job = self.sent.pop(ident, None)
         if job is None or job.state is JobState.ABANDONED:
             if job is not None:
                 job.state = JobState.OVER
             return None, Fate.FORGOTTEN
-        if job.attempt <= self.retries:
-            job.state = JobState.WAITING
-            self._waiting.appendleft(job)
+        if started and job.attempt > self.retries:
+            job.state = JobState.OVER
+            self.crashed += 1
+            return job, Fate.CRASHED
+        if started:
             self.retried += 1
-            return job, Fate.RETRIED
-        job.state = JobState.OVER
-        self.crashed += 1
-        return job, Fate.CRASHED
+        else:
+            job.attempt -= 1
+        job.state = JobState.WAITING
+        self._waiting.appendleft(job)
+        return job, Fate.RETRIED
 
     def all_waiting(self) -> list[Job]:
         """The jobs that were not sent, oldest first."""
@@ -185,6 +194,4 @@ class Jobs:
             assert 1 <= job.attempt <= self.retries + 1
         for job in self._waiting:
             assert job.state in (JobState.WAITING, JobState.OVER)
-        wanted = len(self.all_wanted())
-        over = self.done + self.crashed + self.abandoned
-        assert self._submitted == wanted + over
+        assert self.wanted == len(self.all_wanted())

@@ -14,7 +14,7 @@ import time
 from pickle import loads
 from typing import Any, Protocol
 
-from ..machines.jobs import Job, Jobs
+from ..machines.jobs import Job, Jobs, JobState
 from ..queues.queue import Queue
 from ..supervisor.remote import Failure
 from ..wire.payload import Payload
@@ -91,7 +91,9 @@ class Answers:
                 answer: Any = loads(payload)
             else:
                 answer = self._station.open(payload)
-        except Exception as failure:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:  # whatever: it is one job's
             answer = ident_of(payload), None, unreadable(failure)
         try:
             if len(answer) == 2:
@@ -118,7 +120,7 @@ class Answers:
             self._hello(*data)
         elif kind == PART:
             job = self._jobs.sent.get(ident)
-            if job is not None:
+            if job is not None and job.state is JobState.SENT:
                 job.tag.part(data)
         elif kind == SKIPPED:
             job = self._jobs.skipped(ident)

@@ -30,6 +30,7 @@ __all__ = [
     "Call",
     "Functions",
     "References",
+    "add_note",
     "draft_answer",
     "draft_call",
     "ident_of",
@@ -161,16 +162,27 @@ def records(data: bytes) -> list[tuple[bool, Any]]:
         at += _RECORD.size
         try:
             found.append((bool(failed), pickle.loads(view[at : at + length])))
-        except Exception as failure:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:  # whatever: it is one result's
             found.append((True, unreadable(failure)))
         at += length
     return found
 
 
-def unreadable(failure: Exception) -> Exception:
+def unreadable(failure: BaseException) -> BaseException:
     """What is raised for a result that does not unpickle."""
-    failure.add_note(
+    add_note(
+        failure,
         "aioprocq: the job has returned, and its result could not be unpickled here; "
-        "see that its class can be imported in this process"
+        "see that its class can be imported in this process",
     )
     return failure
+
+
+def add_note(failure: BaseException, note: str) -> None:
+    """Add a note, if the exception takes any."""
+    try:
+        failure.add_note(note)
+    except Exception:  # what was raised is more important
+        pass

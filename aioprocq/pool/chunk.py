@@ -86,6 +86,7 @@ class Chunk:
     __slots__ = (
         "_host",
         "_timer",
+        "_unopened",
         "first",
         "inputs",
         "job",
@@ -100,6 +101,7 @@ class Chunk:
     def __init__(self, host: Host, first: int, inputs: list[Any]) -> None:
         self._host = host
         self._timer: asyncio.TimerHandle | None = None
+        self._unopened = False  # whether its worker died before it had the inputs
         self.first = first
         self.inputs = inputs
         self.results: list[tuple[bool, Any]] = []
@@ -199,7 +201,7 @@ class Chunk:
         self._stop_timer()
         if self.over:  # its worker died after the last result, before the answer
             return
-        if not isinstance(failure, WorkerCrashed):
+        if not isinstance(failure, WorkerCrashed) or self._unopened:
             self._fail(failure)
             return
         # It was the input that has no result yet; those after it go on.
@@ -224,8 +226,12 @@ class Chunk:
 
     def worker_died(self, board: Board | None) -> None:
         """Keep what the worker had computed before it died."""
-        if board is not None and len(self.inputs) > 1:
-            self._add(self._new(*board.outbox()), more=True)
+        if board is None or self.job is None or len(self.inputs) == 1:
+            return
+        outbox = board.outbox(self.job.ident)
+        self._unopened = outbox is None
+        if outbox is not None:
+            self._add(self._new(*outbox), more=True)
 
     def _add(self, found: list[tuple[bool, Any]], *, more: bool = False) -> None:
         self.results += found

@@ -2,16 +2,18 @@
 
 Invariants:
 
-* A job has a slot of the board from before it starts until it has been settled.
+* A job has a slot of the board from before it starts until it has been settled. Until
+  it starts it is held there: if the worker dies meanwhile, nothing has happened to it.
 * Plain functions run in one thread, one at a time, and the loop goes on meanwhile.
+* Nothing starts while the worker is condemned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -21,7 +23,8 @@ from ..errors import QueueShutDown
 from ..supervisor.current import current_worker
 from .calls import Call
 from .current import CurrentJob, running_job
-from .server import Orders, Server
+from .job_thread import JobThread, Raised
+from .server import TIME_TO_THINK, Orders, Server
 
 __all__ = ["ConcurrentServer", "serve_many"]
 
@@ -29,6 +32,10 @@ __all__ = ["ConcurrentServer", "serve_many"]
 async def serve_many(orders: Orders) -> None:
     """The target of such workers."""
     await ConcurrentServer(orders).run()
+
+
+class _Withdrawn(Exception):
+    """A job is not to be started any more."""
 
 
 class ConcurrentServer(Server):
@@ -40,7 +47,7 @@ class ConcurrentServer(Server):
         self._freed = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._in_thread: set[int] = set()
-        self._thread = ThreadPoolExecutor(1, "aioprocq-job")
+        self._thread = JobThread("aioprocq-job")
 
     async def run(self) -> None:
         """Serve until the queue is shut down, or this worker is to leave."""
@@ -56,13 +63,12 @@ class ConcurrentServer(Server):
         except QueueShutDown:
             pass
         await asyncio.gather(*self._tasks.values())
-        self._thread.shutdown()
 
     async def _slot(self) -> int:
         while not self._free or self.board.condemned:
             self._freed.clear()
             if self.board.condemned:
-                await asyncio.to_thread(self.pause)
+                await asyncio.sleep(TIME_TO_THINK)
             else:
                 await self._freed.wait()
         return self._free.pop()
@@ -77,7 +83,7 @@ class ConcurrentServer(Server):
     async def _serve(self, slot: int, payload: Any, token: Token) -> None:
         try:
             call = self.open(payload)
-            if call is not None and self.may_start(call.ident, slot):
+            if call is not None:
                 await self._answer_call(slot, call)
             self.jobs.station.settle(token)
         finally:
@@ -89,32 +95,74 @@ class ConcurrentServer(Server):
     async def _answer_call(self, slot: int, call: Call) -> None:
         function = call.function
         try:
+            self.board.hold(slot, call.ident)
+            while not self._start(slot, call.ident):  # noqa: ASYNC110  # shared memory
+                await asyncio.sleep(TIME_TO_THINK)
             function = self.find(function)
             context = self.context_of(call)
             context.run(running_job.set, CurrentJob(call.ident, self.board, slot))
-            value = await self._call(slot, call, function, context)
+            outcome = await self._call(slot, call, function, context)
         except BaseException as failure:
-            if current_worker().stopping and not self.board.asked(slot):
-                raise  # the order to leave
-            self.answer_failure(call.ident, failure)
+            if isinstance(failure, asyncio.CancelledError) and self._leaves(slot):
+                raise
+            outcome = Raised(failure)
+        if not isinstance(outcome, Raised):
+            self.answer_value(call.ident, function, outcome)
+        elif isinstance(outcome.failure, _Withdrawn):
+            self.answer_skipped(call.ident)
         else:
-            self.answer_value(call.ident, function, value)
+            self.answer_failure(call.ident, outcome.failure)
+
+    def _leaves(self, slot: int) -> bool:
+        # It is this task that was cancelled, and not what the job awaits; but not
+        # because of the job.
+        task = asyncio.current_task()
+        cancelled = task is not None and task.cancelling() > 0
+        return cancelled and not self.board.asked(slot)
+
+    def _start(self, slot: int, ident: int) -> bool:
+        # False: not now, as this worker is about to be killed for another job. It is
+        # looked at after the job is on the board; see the invariant there.
+        self.board.begin(slot, ident)
+        if self.board.condemned:
+            self.board.hold(slot, ident)
+            return False
+        if ident in self.orders.withdrawals:
+            raise _Withdrawn
+        self.board.started(slot)
+        return True
 
     async def _call(
         self, slot: int, call: Call, function: Callable[..., Any], context: Context
     ) -> Any:
+        # What it returns, or what it has raised.
         made = partial(function, *call.args, **(call.kwargs or {}))
-        if _is_async(function):
-            return await asyncio.create_task(_awaited(made()), context=context)
+        if not _is_async(function):
+            value = await self._call_in_thread(slot, call.ident, made, context)
+            if not inspect.isawaitable(value):
+                return value
+            if self.board.asked(slot):
+                _close(value)
+                raise asyncio.CancelledError
+        else:
+            value = made()
+        return await asyncio.create_task(_outcome(value), context=context)
+
+    async def _call_in_thread(
+        self, slot: int, ident: int, made: Callable[[], Any], context: Context
+    ) -> Any:
+        def call() -> Any:
+            while not self._start(slot, ident):
+                time.sleep(TIME_TO_THINK)
+            return context.run(made)
+
+        # It has its turn after those before it: until then it can go elsewhere.
+        self.board.hold(slot, ident)
         self._in_thread.add(slot)
         try:
-            loop = asyncio.get_running_loop()
-            value = await loop.run_in_executor(self._thread, context.run, made)
+            return await self._thread.run(call)
         finally:
             self._in_thread.discard(slot)
-        if inspect.isawaitable(value):
-            return await asyncio.create_task(_awaited(value), context=context)
-        return value
 
     def _poked(self) -> None:
         self.board.heard()
@@ -124,8 +172,17 @@ class ConcurrentServer(Server):
                 task.cancel()
 
 
-async def _awaited(awaitable: Any) -> Any:
-    return await awaitable
+async def _outcome(awaitable: Any) -> Any:
+    # From a task these would go through the loop, and end the worker.
+    try:
+        return await awaitable
+    except (SystemExit, KeyboardInterrupt) as failure:
+        return Raised(failure)
+
+
+def _close(awaitable: Any) -> None:
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
 
 
 def _is_async(function: Any) -> bool:

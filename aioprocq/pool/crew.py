@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ __all__ = ["Crew", "CrewOptions"]
 logger = logging.getLogger("aioprocq")
 
 DUMP_TIME = 0.05
+PATIENCE = 5.0
+"""Seconds without a turn after which an event loop is taken to be blocked."""
+
 _WITHOUT_END = 10**9
 _BACKOFF = Backoff(initial=0.02, maximum=5.0, stable_after=0.0)
 
@@ -81,9 +85,8 @@ class Crew:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def group(self) -> WorkerGroup:
-        """The group of the supervisor."""
-        assert self._group is not None
+    def group(self) -> WorkerGroup | None:
+        """The group of the supervisor, once the first workers are ready."""
         return self._group
 
     async def start(self) -> None:
@@ -118,13 +121,15 @@ class Crew:
         return None if pid is None else self.boards.pop(pid, None)
 
     def running(self) -> int:
-        """How many jobs run."""
-        return sum(len(board.running()) for board in self.boards.values())
+        """How many jobs run that somebody waits for."""
+        boards = self.boards.values()
+        return sum(self._wanted(one) for board in boards for one in board.running())
 
     @property
     def ready(self) -> int:
         """How many workers are ready."""
-        states = [worker.slot.state for worker in self.group.workers]
+        workers = self._group.workers if self._group is not None else ()
+        states = [worker.slot.state for worker in workers]
         return sum(state is WorkerState.READY for state in states)
 
     # Ending a job that nobody waits for
@@ -132,14 +137,19 @@ class Crew:
     def withdraw(self, ident: int) -> None:
         """See that a job that was sent does not start, or ends if it runs."""
         self._withdrawals.add(ident)
-        found = self._find(ident)
-        heard = 0
-        if found is not None:
-            worker, board = found
-            heard = board.times_heard
-            board.ask(ident)
-            worker.ping()
-        self._loop.call_later(self._options.grace_period, self._enforce, ident, heard)
+        if not self._ask(ident):
+            # It runs all the same where the worker is so new that its board has not
+            # come yet, or where it began in the same moment.
+            self._loop.call_later(self._options.grace_period, self._ask, ident)
+
+    def _ask(self, ident: int) -> bool:
+        found = self._find(ident) if ident in self._jobs.sent else None
+        if found is None:
+            return False
+        worker, board = found
+        board.ask(ident)
+        self._enforce_later(worker, board, ident)
+        return True
 
     def recall(self, ident: int) -> None:
         """See that a job that was sent does not start; if it runs, it goes on."""
@@ -151,13 +161,14 @@ class Crew:
         return None if found is None else found[1].began(ident)
 
     def _find(self, ident: int) -> tuple[Worker, Board] | None:
-        for worker in self._group.workers if self._group is not None else ():
-            board = self.boards.get(worker.pid or 0)
-            if board is not None and board.runs(ident):
-                return worker, board
+        for group in self.supervisor.groups:  # also while the others start
+            for worker in group.workers:
+                board = self.boards.get(worker.pid or 0)
+                if board is not None and board.runs(ident):
+                    return worker, board
         return None
 
-    def _enforce(self, ident: int, heard: int) -> None:
+    def _enforce(self, ident: int, heard: int, deadline: float) -> None:
         # The grace period is over.
         job = self._jobs.sent.get(ident)
         if job is None or job.state is not JobState.ABANDONED:
@@ -166,14 +177,25 @@ class Crew:
         if found is None:
             return  # it has not started, and will not
         worker, board = found
-        others = [other for other in board.running() if self._wanted(other)]
+        if not board.condemn(ident):
+            return  # it has ended just now
+        others = any(self._wanted(other) for other in board.running())
         if others and board.times_heard != heard:
+            board.pardon()
             self._retire(worker)
-            self._loop.call_later(
-                self._options.grace_period, self._enforce, ident, heard
-            )
-        elif board.condemn(ident):
+            self._enforce_later(worker, board, ident)
+        elif others and (left := deadline - time.monotonic()) > 0:
+            board.pardon()
+            self._loop.call_later(left, self._enforce, ident, heard, deadline)
+        else:
             self._kill(worker)
+
+    def _enforce_later(self, worker: Worker, board: Board, ident: int) -> None:
+        # By the deadline it is known whether its loop turns, which others need.
+        grace, heard = self._options.grace_period, board.times_heard
+        deadline = time.monotonic() + max(grace, PATIENCE)
+        worker.ping()
+        self._loop.call_later(grace, self._enforce, ident, heard, deadline)
 
     def _wanted(self, ident: int) -> bool:
         job = self._jobs.sent.get(ident)
@@ -181,8 +203,8 @@ class Crew:
 
     def _retire(self, worker: Worker) -> None:
         # It finishes the jobs of others, and takes no more; another takes its place.
-        if worker.slot.state is WorkerState.READY:
-            self.group.recycle(worker, "a job that does not end")
+        if worker.slot.state is WorkerState.READY and self._group is not None:
+            self._group.recycle(worker, "a job that does not end")
 
     def _kill(self, worker: Worker) -> None:
         running = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STARTING)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for_all
 from typing import Any, Protocol
 
 from ..errors import WorkerError
@@ -50,10 +51,12 @@ class PoolExecutor(Executor):
     makes this executor refuse jobs; the pool goes on.
     """
 
-    def __init__(self, pool: Submitting, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, pool: Submitting, loop: asyncio.AbstractEventLoop, thread: int
+    ) -> None:
         self._pool = pool
         self._loop = loop
-        self._loop_thread = getattr(loop, "_thread_id", None) or threading.get_ident()
+        self._loop_thread = thread
         self._shut = False
         self._pending: set[Future[Any]] = set()
 
@@ -68,37 +71,39 @@ class PoolExecutor(Executor):
             raise RuntimeError("this executor is shut down; take pool.executor anew")
         future = _ExecutorFuture()
         future.loop_thread = self._loop_thread
-        self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
         if threading.get_ident() == self._loop_thread:
             self._connect(future, self._pool.submit(fn, *args, **kwargs))
         else:
             self._loop.call_soon_threadsafe(self._start, future, fn, args, kwargs)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
         return future
 
     def _start(self, future: Future[Any], fn: Any, args: Any, kwargs: Any) -> None:
         if future.cancelled():
+            future.set_running_or_notify_cancel()
             return
         try:
             job = self._pool.submit(fn, *args, **kwargs)
         except BaseException as failure:
-            future.set_exception(failure)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(failure)
         else:
             self._connect(future, job)
 
     def _connect(self, future: Future[Any], job: asyncio.Future[Any]) -> None:
+        # A future stays pending until its job is over, so that it can be cancelled;
+        # who waits for several is told of that only by set_running_or_notify_cancel.
         def forward(_: object) -> None:
-            if future.cancelled():
-                job.cancelled() or job.exception()
-            elif job.cancelled():
+            failure = None if job.cancelled() else job.exception()
+            if job.cancelled():
                 future.cancel()
-                future.set_running_or_notify_cancel()
-            elif future.set_running_or_notify_cancel():
-                failure = job.exception()
-                if failure is None:
-                    future.set_result(job.result())
-                else:
-                    future.set_exception(failure)
+            if not future.set_running_or_notify_cancel():
+                return
+            if failure is None:
+                future.set_result(job.result())
+            else:
+                future.set_exception(failure)
 
         def backward(_: object) -> None:
             if future.cancelled() and not job.done():
@@ -115,6 +120,4 @@ class PoolExecutor(Executor):
             for future in pending:
                 future.cancel()
         if wait and threading.get_ident() != self._loop_thread:
-            for future in pending:
-                if not future.cancelled():
-                    future.exception()
+            wait_for_all(pending)

@@ -138,9 +138,10 @@ def presentable(failure: BaseException) -> BaseException:
     """What may be raised where the job is awaited.
 
     SystemExit would end the app, CancelledError look like a cancellation of the caller,
-    and StopIteration end a loop around it.
+    and StopIteration or StopAsyncIteration end a loop around it.
     """
-    if isinstance(failure, Exception) and not isinstance(failure, StopIteration):
+    stop = (StopIteration, StopAsyncIteration)
+    if isinstance(failure, Exception) and not isinstance(failure, stop):
         return failure
     error = RemoteError.describe(
         type(failure).__qualname__,

@@ -20,9 +20,9 @@ from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
 from .board import Board
-from .calls import PART, Call, pack_record
+from .calls import PART, Call, add_note, pack_record
 from .current import CurrentJob, running_job
-from .server import Orders, Server, loop_factory
+from .server import Orders, Server, loop_factory, not_sent
 
 __all__ = ["PlainServer", "serve"]
 
@@ -158,13 +158,14 @@ class Chunk:
         self._call = call
         self._function = function
         self._context = context
+        self._ident = call.ident
         self._board: Board = server.board
         self._sent = 0
 
     def run(self) -> None:
         """Make the calls, keeping each result, and answer."""
         board, args = self._board, self._call.args
-        board.empty_outbox(0)
+        board.empty_outbox(self._ident, 0)
         began = sent = time.monotonic()
         for done, argument in enumerate(args, 1):
             record = self._record(argument)
@@ -173,27 +174,31 @@ class Chunk:
             if not kept or now - sent > PART_TIME:
                 self._send_part(done, b"" if kept else record)
                 sent = now
-            if board.condemned or board.asked(0) or now - began > LONGEST:
+            if board.condemned == self._ident or board.asked(0):
+                break  # nobody wants the rest
+            if now - began > LONGEST:
                 break
-        _, kept_records = board.outbox()
         elapsed = time.monotonic() - began
-        self._answer((self._call.ident, (self._sent, kept_records, elapsed)))
+        self._answer((self._ident, (self._sent, board.kept(), elapsed)))
 
     def _record(self, argument: Any) -> bytes:
+        returned = False
         try:
-            return pack_record(
-                self._server.call(self._function, (argument,), None, self._context)
-            )
+            value = self._server.call(self._function, (argument,), None, self._context)
+            returned = True
+            return pack_record(value)
         except Leave:
             raise
         except BaseException as failure:
+            if returned:
+                add_note(failure, not_sent(self._function))
             return pack_record(Failure.capture(failure))
 
     def _send_part(self, done: int, more: bytes) -> None:
-        _, kept = self._board.outbox()
-        self._answer((self._call.ident, PART, (self._sent, kept + more)))
+        data = self._board.kept() + more
+        self._answer((self._ident, PART, (self._sent, data)))
         self._sent = done
-        self._board.empty_outbox(done)
+        self._board.empty_outbox(self._ident, done)
 
     def _answer(self, answer: tuple[Any, ...]) -> None:
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import threading
 from asyncio import _get_running_loop as running_loop
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextvars import ContextVar
@@ -107,7 +108,8 @@ class WorkerPool:
     ) -> None:
         if max_workers is None:
             max_workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
-        self._count = check_number(max_workers or 1, "max_workers", 1)
+            max_workers = max_workers or 1
+        self._count = check_number(max_workers, "max_workers", 1)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be callable, or None")
         self._retries = check_number(retries, "retries", 0)
@@ -133,6 +135,8 @@ class WorkerPool:
             output=output,
         )
         self._state: Literal["new", "running", "draining", "closed"] = "new"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         window = max(
             _LEAST_WINDOW, _WINDOW * self._count, 2 * self._count * concurrency
         )
@@ -141,6 +145,9 @@ class WorkerPool:
         self._references = References()
         self._variables = find_variables(self._context)
         self._payloads: dict[int, Payload] = {}
+        # Those that were sent may have to be sent again: jobs that are repeated, and
+        # in a worker that takes several those that it had not started when it died.
+        self._keeps_payloads = self._retries > 0 or concurrency > 1
         self._failed_starts = 0
         self._no_worker: BaseException | None = None
         self._idle: asyncio.Future[None] | None = None
@@ -148,7 +155,7 @@ class WorkerPool:
     def __repr__(self) -> str:
         return (
             f"<WorkerPool {self._options.name!r} {self._state} "
-            f"workers={self._count} unfinished={self._jobs.unfinished}>"
+            f"workers={self._count} unfinished={self._jobs.wanted}>"
         )
 
     # Its life
@@ -157,6 +164,7 @@ class WorkerPool:
         if self._state != "new":
             raise WorkerError("a WorkerPool can be used once; create another one")
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         name = self._options.name
         self._queue: JoinableQueue[Any] = JoinableQueue(
             name=f"jobs of {name}", max_deliveries=1
@@ -205,8 +213,9 @@ class WorkerPool:
         return False
 
     async def _until_idle(self) -> None:
-        while self._jobs.unfinished:
-            self._idle = self._loop.create_future()
+        # Without a worker nothing is left that somebody waits for, nor that may run.
+        while self._jobs.unfinished and self._no_worker is None:
+            self._idle = asyncio.get_running_loop().create_future()
             await self._idle
 
     async def _leave(
@@ -278,9 +287,11 @@ class WorkerPool:
         Cancellation: a job that has not started never will; one that runs ends as
         when its time is up.
         """
+        if timeout is not None:
+            timeout = check_seconds(timeout, "timeout")
         future = self._submit(function, args, kwargs)
         if timeout is not None:
-            future.expire_after(check_seconds(timeout, "timeout"))
+            future.expire_after(timeout)
         return await future
 
     def submit(
@@ -338,9 +349,9 @@ class WorkerPool:
     @property
     def executor(self) -> PoolExecutor:
         """This pool as a ``concurrent.futures.Executor``, usable from any thread."""
-        if self._state == "new":
+        if self._loop is None:
             raise WorkerError("the pool has not been entered; use it in `async with`")
-        return PoolExecutor(self, self._loop)
+        return PoolExecutor(self, self._loop, self._thread)
 
     def statistics(self) -> PoolStatistics:
         """The figures of this moment."""
@@ -348,9 +359,11 @@ class WorkerPool:
         open_ = self._state in ("running", "draining")
         running = self._crew.running() if open_ else 0
         answers = self._answers if self._state != "new" else None
-        group = self._crew.group.statistics() if open_ else None
+        group = None
+        if self._state != "new" and self._crew.group is not None:
+            group = self._crew.group.statistics()
         return PoolStatistics(
-            queued=max(0, jobs.unfinished - running),
+            queued=jobs.wanted - running,
             running=running,
             done=jobs.done - (answers.failed if answers else 0),
             failed=answers.failed if answers else 0,
@@ -377,7 +390,10 @@ class WorkerPool:
     def _submit(
         self, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> JobFuture:
-        future = JobFuture(self, function, self._loop)
+        loop = self._loop
+        if loop is None or running_loop() is not loop:
+            raise self._refusal()
+        future = JobFuture(self, function, loop)
         self.send(future, function, args, kwargs)
         return future
 
@@ -392,9 +408,11 @@ class WorkerPool:
 
         Raises what the pickler raises, and WorkerError.
         """
-        if running_loop() is not self._loop:
-            raise self._wrong_loop()
-        if self._state != "running" or self._no_worker is not None:
+        if (
+            self._state != "running"
+            or self._no_worker is not None
+            or running_loop() is not self._loop
+        ):
             raise self._refusal()
         if not callable(function):
             raise TypeError(
@@ -410,7 +428,7 @@ class WorkerPool:
         payload = draft if type(draft) is bytes else station.pack(draft)
         job, now = self._jobs.submit(ident, tag)
         tag.job = job
-        if self._retries or not now:
+        if self._keeps_payloads or not now:
             self._payloads[ident] = payload
         if now:
             self._put(payload)
@@ -428,12 +446,15 @@ class WorkerPool:
         """Send what there is room for now."""
         while (job := self._jobs.next()) is not None:
             payload = self._payloads[job.ident]
-            if not self._retries:
+            if not self._keeps_payloads:
                 del self._payloads[job.ident]
             self._put(payload)
-        idle = self._idle
-        if idle is not None and not self._jobs.unfinished and not idle.done():
-            idle.set_result(None)
+        if not self._jobs.unfinished:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def forget(self, ident: int) -> None:
         """A job is over."""
@@ -461,21 +482,23 @@ class WorkerPool:
         return self._crew.began(job.ident)
 
     def _refusal(self) -> BaseException:
-        if self._no_worker is not None and self._state == "running":
-            error = WorkerError(
-                "no worker of this pool starts; see the cause. The pool goes on trying"
+        if self._state != "running":
+            return WorkerError(
+                f"the pool is {self._state}; submit jobs inside of its `async with`"
             )
-            error.__cause__ = self._no_worker
-            return error
-        return WorkerError(
-            f"the pool is {self._state}; submit jobs inside of its `async with`"
-        )
-
-    def _wrong_loop(self) -> BaseException:
+        if self._no_worker is not None:
+            return self._no_worker_starts(self._no_worker)
         return WorkerError(
             "a pool is used on the event loop that entered it; from another thread "
             "use pool.executor.submit()"
         )
+
+    def _no_worker_starts(self, cause: BaseException) -> WorkerError:
+        error = WorkerError(
+            "no worker of this pool starts; see the cause. The pool goes on trying"
+        )
+        error.__cause__ = cause
+        return error
 
     # What the supervisor tells
 
@@ -500,30 +523,31 @@ class WorkerPool:
 
     def _lost(self, ident: int, event: WorkerEvent, board: Any) -> None:
         job = self._jobs.sent.get(ident)
-        if job is not None and job.state is JobState.SENT:
+        started = board is None or not board.holds(ident)
+        if started and job is not None and job.state is JobState.SENT:
             job.tag.worker_died(board)
-        job, fate = self._jobs.lost(ident)
-        if job is None or fate is Fate.RETRIED:
-            return
-        self.forget(ident)
-        job.tag.crash(
-            WorkerCrashed.describe(
-                job.tag.name, job.attempt, event.worker, event.status
+        job, fate = self._jobs.lost(ident, started=started)
+        if fate is not Fate.RETRIED:
+            self.forget(ident)
+        if job is not None and fate is Fate.CRASHED:
+            job.tag.crash(
+                WorkerCrashed.describe(
+                    job.tag.name, job.attempt, event.worker, event.status
+                )
             )
-        )
 
     def _failed_to_start(self, event: WorkerEvent) -> None:
         self._failed_starts += 1
-        if self._crew._group is None or self._crew.ready:
+        if self._crew.group is None or self._crew.ready:
             return
         if self._failed_starts < _FAILED_STARTS * self._count:
             return
         failure = event.failure or WorkerError(f"{event.worker}: {event.status}")
         self._no_worker = failure
         for job in self._jobs.all_wanted():
-            self._jobs.abandon(job)
-            self.forget(job.ident)
-            job.tag.crash(self._refusal())
+            self.abandon(job)  # if a worker starts after all, it is not to run
+            job.tag.crash(self._no_worker_starts(failure))
+        self._look_again()
 
 
 _AFFINITY = hasattr(os, "sched_getaffinity")

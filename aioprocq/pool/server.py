@@ -20,9 +20,9 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..errors import AioprocqError
 from ..queues.joinable import JoinableQueue
 from ..queues.queue import Queue
+from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
 from .board import Board, Withdrawals
@@ -32,15 +32,17 @@ from .calls import (
     SKIPPED,
     Call,
     Functions,
+    add_note,
     draft_answer,
     ident_of,
     name_of,
 )
 from .context import find_variables
 
-__all__ = ["Orders", "Server", "loop_factory"]
+__all__ = ["TIME_TO_THINK", "Orders", "Server", "loop_factory", "not_sent"]
 
-_TIME_TO_THINK = 0.02
+TIME_TO_THINK = 0.02
+"""Seconds between two looks whether the pool has killed this worker, or will not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,22 @@ class Server:
 
     def answer(self, answer: tuple[Any, ...]) -> None:
         """Send an answer, however large."""
-        station = self._answers.station
-        station.put(station.pack(draft_answer(answer)))
+        self._answers.station.put(self._pack(answer))
+
+    def _pack(self, answer: tuple[Any, ...]) -> Any:
+        return self._answers.station.pack(draft_answer(answer))
 
     def open(self, payload: Any) -> Call | None:
         """A call; None if it does not unpickle, and was answered so."""
         try:
             return Call(*cast("tuple[Any, ...]", self.jobs.station.open(payload)))
-        except Exception as failure:
-            failure.add_note(
+        except Leave:
+            raise
+        except BaseException as failure:
+            add_note(
+                failure,
                 "aioprocq: the job's arguments could not be unpickled in its worker; "
-                "see that their classes can be imported there"
+                "see that their classes can be imported there",
             )
             self.answer((ident_of(payload), FAILED, Failure.capture(failure)))
             return None
@@ -97,7 +104,7 @@ class Server:
         self.board.begin(slot, ident)
         if ident not in self.orders.withdrawals:
             return True
-        self.answer((ident, SKIPPED, None))
+        self.answer_skipped(ident)
         return False
 
     def find(self, reference: object) -> Callable[..., Any]:
@@ -115,15 +122,18 @@ class Server:
     def answer_value(self, ident: int, function: object, value: object) -> None:
         """Answer with a result, or say why it cannot be sent."""
         try:
-            self.answer((ident, value))
-        except AioprocqError:
-            raise  # the pool is gone
-        except Exception as failure:
-            failure.add_note(
-                f"aioprocq: {name_of(function)} has returned, and its result could "
-                "not be sent"
-            )
+            payload = self._pack((ident, value))
+        except Leave:
+            raise
+        except BaseException as failure:
+            add_note(failure, not_sent(function))
             self.answer_failure(ident, failure)
+        else:
+            self._answers.station.put(payload)
+
+    def answer_skipped(self, ident: int) -> None:
+        """Answer that a job was not started, as nobody waits for it."""
+        self.answer((ident, SKIPPED, None))
 
     def answer_failure(self, ident: int, failure: BaseException) -> None:
         """Answer with what a job raised."""
@@ -133,7 +143,14 @@ class Server:
         """Start nothing while the pool is about to kill this worker."""
         stopping = current_worker().stopping
         while self.board.condemned and not stopping:
-            stopping.block(_TIME_TO_THINK)
+            stopping.block(TIME_TO_THINK)
+
+
+def not_sent(function: object) -> str:
+    """The note of what was raised when a result was pickled."""
+    return (
+        f"aioprocq: {name_of(function)} has returned, and its result could not be sent"
+    )
 
 
 def loop_factory(loop: str | None) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -21,7 +21,8 @@ class PoolStatistics:
         failed: jobs that have raised, or whose result could not be sent.
         crashed: jobs that failed with WorkerCrashed.
         retried: times that a job was repeated because its worker had died.
-        cancelled: jobs that were cancelled, or took too long.
+        cancelled: jobs that were cancelled, or took too long, or for which there was no
+            worker.
         restarts: times that a worker was replaced after it had died.
         workers: workers that are ready.
         latency: seconds from submission to answer, of the last 4096 jobs: the median,

@@ -48,18 +48,29 @@ class Failure:
 
     def rebuild(self, worker: str) -> BaseException:
         """The exception in the app, with the traceback from ``worker`` in a note."""
-        failure = self._unpickled() or RemoteError.describe(
+        note = f"aioprocq: in worker {worker}:\n{self.rendered.rstrip()}"
+        failure = self._unpickled()
+        if failure is not None:
+            try:
+                failure.add_note(note)
+            except Exception:  # an odd class: what was raised is to be told
+                pass
+            else:
+                return failure
+        error = RemoteError.describe(
             self.type_name, self.message, self.notes, self.rendered
         )
-        failure.add_note(f"aioprocq: in worker {worker}:\n{self.rendered.rstrip()}")
-        return failure
+        error.add_note(note)
+        return error
 
     def _unpickled(self) -> BaseException | None:
         if self.pickled is None:
             return None
         try:
             failure = pickle.loads(self.pickled)
-        except Exception:  # its class may exist in the worker alone
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # its class may exist in the worker alone
             return None
         return failure if isinstance(failure, BaseException) else None
 

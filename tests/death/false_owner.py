@@ -64,7 +64,7 @@ class FalseOwner:
         self.queue = None
         self.reception.close()
         if self.dialled is not None:
-            up, down, back, alive = self.dialled[1:4] + self.dialled[5:]
+            up, down, back, alive = self.dialled[1:4] + self.dialled[5:6]
             for end in (up, down, back, alive):
                 if end is not None:
                     end.close()

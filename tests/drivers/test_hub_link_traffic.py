@@ -233,3 +233,21 @@ def test_dead_letters_are_logged_as_errors(stations: Stations, logged: Logged) -
     hub.fail(got[1], "no luck", final=False)
     message = "jobs: gave an item up after 1 deliveries: no luck"
     assert logged() == [("ERROR", message)]
+
+
+def test_dead_letters_that_somebody_else_tells_of_are_not_logged(
+    stations: Stations, logged: Logged
+) -> None:
+    hub = stations.hub(name="jobs", joinable=True, max_deliveries=1)
+    hub.quiet = True
+    put(hub, "x")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    assert logged() == []
+    hub.quiet = False
+    put(hub, "y")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    assert len(logged()) == 1

@@ -225,3 +225,15 @@ async def test_on_a_loop_a_get_makes_room_for_a_peer(on_loop: Stations) -> None:
         await peer.sleep(waiter, None)
     put(peer, 2)
     peer.end_put(waiter)
+
+
+def test_dead_letters_can_be_forgotten(stations: Stations) -> None:
+    hub = stations.hub(joinable=True, max_deliveries=1)
+    put(hub, "x")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    assert len(hub.hub.store.dead) == 1
+    hub.forget_dead()
+    assert len(hub.hub.store.dead) == 0
+    assert hub.hub.store.unfinished == 0

@@ -15,7 +15,7 @@ from aioprocq import ProtocolError
 from aioprocq.drivers import mappings, pool, segment
 from aioprocq.drivers.mappings import Mappings
 from aioprocq.drivers.pool import SegmentPool
-from aioprocq.drivers.segment import build_parcel, open_payload
+from aioprocq.drivers.segment import build_parcel, open_payload, peek
 from aioprocq.drivers.transport import PORTABLE
 from aioprocq.wire import payload
 from aioprocq.wire.frames import INLINE_LIMIT, MAX_FRAME, encode_parcel
@@ -72,6 +72,25 @@ def test_a_long_pickle_lies_in_a_segment() -> None:
     assert parcel.complete
     assert parcel.size == head.length > INLINE_LIMIT
     assert open_payload(parcel) == item
+
+
+def test_the_beginning_of_a_pickle_can_be_looked_at() -> None:
+    small = pickle.dumps([1, "two"])
+    assert peek(small, 5) == small[:5]
+    assert peek(small, 10**6) == small
+    for item in ("x" * LARGE, Buffers(b"x" * LARGE)):
+        whole = pickle.dumps(item, 5, buffer_callback=lambda _: None)
+        parcel = build(item)
+        assert peek(parcel, 40) == whole[:40]
+        assert open_payload(parcel) is not None, "looking has moved nothing"
+
+
+def test_the_beginning_of_a_small_pickle_with_a_queue_can_be_looked_at() -> None:
+    queue: aioprocq.Queue[int] = aioprocq.Queue()
+    parcel = build((17, queue))
+    inline = decode_head(parcel.head).inline
+    assert inline is not None
+    assert peek(parcel, 8) == inline[:8]
 
 
 def test_large_buffers_lie_in_the_segment_and_small_ones_in_the_pickle() -> None:

@@ -14,7 +14,7 @@ class StubBoard:
     def __init__(self, *values: object) -> None:
         self.kept = b"".join(map(pack_record, values))
 
-    def outbox(self) -> tuple[int, bytes]:
+    def outbox(self, ident: int) -> tuple[int, bytes]:
         return 0, self.kept
 
 

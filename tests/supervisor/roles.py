@@ -183,3 +183,33 @@ def stall(out: Any) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     out.sync.put(os.getpid())
     time.sleep(60)
+
+
+def load_and_tell(go: str, out: Any) -> None:
+    """Say that it is ready when the gate is open, and twice."""
+    with open(go, "rb") as gate:
+        gate.read(1)
+    me = aioprocq.current_worker()
+    me.ready()
+    me.ready()
+    out.sync.put("told")
+    me.stopping.block()
+
+
+async def tell_on_the_loop(out: Any) -> None:
+    me = aioprocq.current_worker()
+    me.ready()
+    await out.put("told")
+    await me.stopping.wait()
+
+
+def never_tell() -> None:
+    aioprocq.current_worker().stopping.block()
+
+
+def fail_before_telling() -> None:
+    raise LookupError("no model")
+
+
+def return_before_telling() -> None:
+    pass

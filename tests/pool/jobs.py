@@ -1,0 +1,526 @@
+"""What the workers of these tests are asked to do. Imported by them, not by path."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import itertools
+import logging
+import os
+import signal
+import threading
+import time
+from contextvars import ContextVar
+from typing import Any
+
+import aioprocq
+
+request: ContextVar[str] = ContextVar("request")
+other: ContextVar[int] = ContextVar("other", default=0)
+
+
+# Simple ones
+
+
+def double(number: Any) -> Any:
+    return number * 2
+
+
+async def double_async(number: Any) -> Any:
+    await asyncio.sleep(0)
+    return number * 2
+
+
+def gather_arguments(*args: Any, **kwargs: Any) -> Any:
+    return args, kwargs
+
+
+def pid(*_: Any) -> int:
+    return os.getpid()
+
+
+def size_of(data: Any) -> int:
+    return len(data)
+
+
+def zeros(size: int) -> bytes:
+    return bytes(size)
+
+
+def identify(number: int) -> int:
+    return aioprocq.current_job().ident
+
+
+class Multiplier:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def times(self, number: int) -> int:
+        return self.factor * number
+
+    async def times_async(self, number: int) -> int:
+        return self.factor * number
+
+    def __call__(self, number: int) -> int:
+        return self.factor * number
+
+
+class AsyncMultiplier(Multiplier):
+    async def __call__(self, number: int) -> int:  # type: ignore[override]  # on purpose
+        return self.factor * number
+
+
+def returns_a_coroutine(number: int) -> Any:
+    return double_async(number)
+
+
+def current_worker_name() -> str:
+    return aioprocq.current_worker().name
+
+
+def loop_name() -> Any:
+    async def look() -> str:
+        return type(asyncio.get_running_loop()).__module__.split(".")[0]
+
+    return look()
+
+
+def look_at_array(array: Any) -> Any:
+    return bool(array.flags.writeable), float(array.sum())
+
+
+def make_array(size: int) -> Any:
+    import numpy
+
+    return numpy.ones(size)
+
+
+def read_context() -> Any:
+    return request.get("unset"), other.get()
+
+
+async def read_context_async() -> Any:
+    await asyncio.sleep(0)
+    return request.get("unset"), other.get()
+
+
+def change_context(value: str) -> Any:
+    before = request.get("unset")
+    request.set(value)
+    return before
+
+
+def log_it(text: str) -> None:
+    logging.getLogger("app.job").warning("a job says %s", text)
+
+
+# Initializers
+
+_initialized: list[Any] = []
+
+
+def initialize(*args: Any) -> None:
+    _initialized.append(args)
+
+
+def initialized() -> Any:
+    return list(_initialized)
+
+
+def initialize_badly(text: str) -> None:
+    raise LookupError(text)
+
+
+def initialize_unless(path: str) -> None:
+    if os.path.exists(path):
+        raise LookupError("broken on request")
+
+
+# Raising
+
+
+class OddError(Exception):
+    """One that cannot be made again from its arguments."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class LocalError(Exception):
+    def __reduce__(self) -> Any:
+        raise TypeError("it does not travel")
+
+
+class FalseError(Exception):
+    def __bool__(self) -> bool:
+        return False
+
+
+class NotedError(Exception):
+    """One that takes no notes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.__notes__ = "not a list"  # type: ignore[assignment]  # on purpose
+
+
+class AbruptError(BaseException):
+    pass
+
+
+def fail(text: str = "on purpose") -> None:
+    raise ValueError(text)
+
+
+async def fail_async(text: str = "on purpose") -> None:
+    await asyncio.sleep(0)
+    raise ValueError(text)
+
+
+def raise_odd(*_: Any) -> None:
+    raise OddError(1, 2)
+
+
+def raise_local(*_: Any) -> None:
+    raise LocalError("local")
+
+
+def raise_it(failure: BaseException) -> None:
+    raise failure
+
+
+async def raise_it_async(failure: BaseException) -> None:
+    await asyncio.sleep(0)
+    raise failure
+
+
+def make_and_raise(kind: str) -> None:
+    raise {
+        "exit": SystemExit(3),
+        "interrupt": KeyboardInterrupt("ctrl"),
+        "stop": StopIteration("s"),
+        "async stop": StopAsyncIteration("a"),
+        "cancelled": asyncio.CancelledError("c"),
+        "generator exit": GeneratorExit("g"),
+        "abrupt": AbruptError("abrupt"),
+        "noted": NotedError("n"),
+        "false": FalseError("f"),
+    }[kind]
+
+
+async def make_and_raise_async(kind: str) -> None:
+    await asyncio.sleep(0)
+    make_and_raise(kind)
+
+
+# What does not pickle, or not everywhere
+
+_HOME = "AIOPROCQ_TEST_HOME"
+"""Set to the process where something is not to unpickle."""
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise TypeError("not this one")
+
+
+class BadInWorker:
+    """Does not unpickle in a worker."""
+
+    def __init__(self, how: str = "raise") -> None:
+        self.how = how
+
+    def __reduce__(self) -> Any:
+        return bad_unless_in, (os.getpid(), self.how)
+
+
+def bad_unless_in(home: int, how: str) -> Any:
+    if os.getpid() == home:
+        return BadInWorker(how)
+    if how == "exit":
+        os._exit(7)
+    if how == "leave":
+        raise SystemExit(9)
+    raise ImportError("not in a worker")
+
+
+class BadAtHome:
+    """Does not unpickle where the pool is."""
+
+    def __init__(self, home: int, how: str = "raise") -> None:
+        self.home = home
+        self.how = how
+
+    def __reduce__(self) -> Any:
+        return bad_in, (self.home, self.how)
+
+
+def bad_in(home: int, how: str) -> Any:
+    if os.getpid() != home:
+        return BadAtHome(home, how)
+    if how == "leave":
+        raise SystemExit(9)
+    if how == "cancelled":
+        raise asyncio.CancelledError
+    raise ImportError("not at home")
+
+
+def bad_at_home(home: int, how: str = "raise") -> Any:
+    return BadAtHome(home, how)
+
+
+class BadAtHomeError(Exception):
+    def __init__(self, home: int) -> None:
+        super().__init__(home)
+        self.home = home
+
+    def __reduce__(self) -> Any:
+        return bad_in, (self.home, "raise")
+
+
+def raise_bad_at_home(home: int) -> None:
+    raise BadAtHomeError(home)
+
+
+def return_unpicklable(number: int = 0) -> Any:
+    return Unpicklable() if number % 10 == 3 else number
+
+
+def unpicklable_of(path: str) -> Any:
+    append(path)
+    return Unpicklable()
+
+
+def return_queue(queue: Any) -> Any:
+    return queue
+
+
+class Stays:
+    def __reduce__(self) -> Any:
+        raise aioprocq.CannotTravel("it stays")
+
+
+def return_what_stays() -> Any:
+    return Stays()
+
+
+def bad_at_home_of(item: tuple[int, int]) -> Any:
+    number, home = item
+    return BadAtHome(home) if number % 10 == 3 else number
+
+
+def odd_of(number: int) -> Any:
+    if number % 10 == 3:
+        raise OddError(number, number)
+    return number
+
+
+def fail_of(number: int) -> Any:
+    if number % 10 == 3:
+        raise ValueError(number)
+    return number
+
+
+def kind_of(item: Any) -> str:
+    return type(item).__name__
+
+
+def stop_of(number: int) -> Any:
+    if number == 3:
+        raise StopAsyncIteration(number)
+    return number
+
+
+# Dying
+
+
+def die(number: int = signal.SIGKILL, *_: Any) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def vanish(code: int = 5) -> None:
+    os._exit(code)
+
+
+async def vanish_async(code: int = 5) -> None:
+    os._exit(code)
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def append(path: str, text: str = ".") -> None:
+    with open(path, "a") as out:
+        out.write(text)
+
+
+async def append_async(path: str, text: str = ".") -> None:
+    append(path, text)
+
+
+def append_and_die(path: str, data: Any = None) -> None:
+    append(path)
+    os._exit(5)
+
+
+def die_the_first_times(path: str, times: int, data: bytes = b"") -> Any:
+    append(path)
+    if os.path.getsize(path) <= times:
+        os._exit(5)
+    return len(data)
+
+
+def die_at(item: tuple[int, int]) -> int:
+    number, fatal = item
+    if number == fatal:
+        os._exit(6)
+    return number
+
+
+def die_once(item: tuple[int, str]) -> int:
+    number, path = item
+    if number == 37 and not os.path.exists(path):
+        append(path)
+        os._exit(6)
+    return number
+
+
+# Waiting
+
+
+def tell_and_wait(told: Any, gate: str) -> str:
+    """Say that it runs, and wait until the gate has a writer."""
+    told.sync.put(os.getpid())
+    pass_gate(gate)
+    return "passed"
+
+
+def pass_gate(gate: str) -> None:
+    with open(gate, "rb") as entry:
+        entry.read(1)
+
+
+def hold_on(told: Any) -> None:
+    """Say that it runs, and do not end by itself; looks at nothing."""
+    told.sync.put(os.getpid())
+    while True:
+        time.sleep(60)
+
+
+def hold_on_unless_cancelled(told: Any) -> str:
+    told.sync.put(os.getpid())
+    job = aioprocq.current_job()
+    while not job.cancelled:
+        time.sleep(0.001)
+    told.sync.put(repr(job).rpartition(" ")[2])
+    return "too late"
+
+
+def compute_in_c(told: Any) -> None:
+    told.sync.put(os.getpid())
+    sum(itertools.repeat(1, 10**13))
+
+
+async def hold_on_async(told: Any) -> None:
+    await told.put(os.getpid())
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        await told.put("cancelled")
+        raise
+
+
+async def ignore_cancellation(told: Any) -> None:
+    await told.put(os.getpid())
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await told.put("cancelled")
+
+
+async def return_when_cancelled(told: Any) -> str:
+    await told.put(os.getpid())
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        await told.put("cancelled")
+    return "too late"
+
+
+async def block_the_loop(told: Any) -> None:
+    await told.put(os.getpid())
+    while True:
+        time.sleep(60)
+
+
+def wait_then_wait_async(told: Any, gate: str) -> Any:
+    """A plain function that gives something to be awaited."""
+    told.sync.put(os.getpid())
+    pass_gate(gate)
+    return hold_on_async(told)
+
+
+_meeting: dict[str, Any] = {}
+
+
+async def meet(name: str, parties: int) -> int:
+    """Wait until so many are here, in this process."""
+    count, everyone = _meeting.setdefault(name, ([0], asyncio.Event()))
+    count[0] += 1
+    if count[0] == parties:
+        everyone.set()
+    await everyone.wait()
+    return os.getpid()
+
+
+def plain_thread() -> Any:
+    main = threading.current_thread() is threading.main_thread()
+    return main, threading.current_thread().name
+
+
+async def wait_for_gate(told: Any, gate: str) -> str:
+    """As tell_and_wait; its loop goes on."""
+    await told.put(os.getpid())
+    await asyncio.to_thread(pass_gate, gate)
+    return "passed"
+
+
+async def gate_then_fail(told: Any, gate: str) -> None:
+    await wait_for_gate(told, gate)
+    raise ValueError("after the gate")
+
+
+def grow(size: int) -> int:
+    _initialized.append(bytearray(b"x" * size))
+    return os.getpid()
+
+
+# The storm
+
+
+def storm(kind: str, number: int, seconds: float = 0.0) -> Any:
+    time.sleep(seconds)
+    if kind == "raise":
+        raise ValueError(number)
+    if kind == "exit":
+        os._exit(1)
+    return number
+
+
+async def storm_async(kind: str, number: int, seconds: float = 0.0) -> Any:
+    await asyncio.sleep(seconds)
+    return storm(kind, number)
+
+
+def zeros_behind(item: tuple[int, str]) -> bytes:
+    size, gate = item
+    if gate:
+        pass_gate(gate)
+    return bytes(size)
+
+
+async def sleep_async(seconds: float) -> None:
+    await asyncio.sleep(seconds)

@@ -1,0 +1,102 @@
+"""The progress bar of a map."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from aioprocq.pool.progress import MapProgress
+from tests.programs import DEADLINE, ROOT
+
+PROGRAM = """
+import asyncio, sys
+from aioprocq import WorkerPool
+from tests.pool import jobs
+
+async def main():
+    stdout = sys.stdout
+    async with WorkerPool(1) as pool:
+        async for _ in pool.map(jobs.double, range(100), progress=True):
+            pass
+        assert sys.stdout is stdout
+        async for _ in pool.map(jobs.double, (n for n in range(100)), progress=True):
+            break
+        assert sys.stdout is stdout
+        one = pool.map(jobs.double, range(5), progress=True)
+        await one.aclose()
+        await one.aclose()
+    print("done")
+
+asyncio.run(main())
+"""
+
+
+def run(stderr: int) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=DEADLINE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+        check=True,
+    )
+    return done.stdout
+
+
+def read_all(terminal: int) -> str:
+    data = b""
+    while True:
+        try:
+            more = os.read(terminal, 65536)
+        except OSError:  # Linux says so that the other end is closed
+            more = b""
+        if not more:
+            return data.decode()
+        data += more
+
+
+def test_on_a_terminal_it_shows_how_far_it_is_and_tidies_up():
+    pytest.importorskip("rich")
+    terminal, other = pty.openpty()
+    try:
+        assert run(other) == "done\n"
+        os.close(other)
+        shown = read_all(terminal)
+    finally:
+        os.close(terminal)
+    assert "double" in shown
+    assert "100/100" in shown
+    hidden, again = "\x1b[?25l", "\x1b[?25h"
+    assert shown.count(hidden) == shown.count(again) == 3
+    assert shown.rindex(again) > shown.rindex(hidden)
+
+
+def test_elsewhere_it_is_silent(tmp_path):
+    pytest.importorskip("rich")
+    with (tmp_path / "stderr").open("w+") as stderr:
+        assert run(stderr.fileno()) == "done\n"
+        stderr.seek(0)
+        assert stderr.read() == ""
+
+
+def test_without_rich_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.progress", None)
+    with pytest.raises(ImportError, match=r"aioprocq\[progress\]"):
+        MapProgress([], "what")
+
+
+def test_how_many_there_are_is_known_or_not():
+    pytest.importorskip("rich")
+    for inputs, total in (([1, 2], 2), (iter([1, 2]), None)):
+        bar: Any = MapProgress(inputs, "what")
+        (task,) = bar._bar.tasks
+        assert (task.total, task.description) == (total, "what")
+        bar.advance()
+        bar.close()
+        bar.close()
