@@ -157,8 +157,9 @@ async def test_async_jobs_beside_a_stuck_one_finish(tmp_path):
         beside = pool.submit(jobs.wait_for_gate, told, str(gate))
         assert await soon(told.get()) == victim
         stuck.cancel()
-        await until(events, "draining")  # its place is taken by another
-        assert await soon(pool.run(jobs.pid)) != victim
+        await until(events, "draining")
+        await until(events, "ready")  # its place is taken by another
+        assert await soon(pool.run(jobs.double_async, 1)) == 2
         assert exists(victim)
         gate.write_bytes(b"!")
         assert await soon(beside) == "passed"
