@@ -269,6 +269,7 @@ class MapRun:
         self.pending.clear()
         self.line.clear()
         self.read.clear()
+        self._source = self._async_source = None
         if self.reader is not None and not self.reader.get_loop().is_closed():
             self.reader.cancel()
         self.wake()
