@@ -191,7 +191,7 @@ class WorkerCrashed(WorkerError):
         """The error for one job."""
         error = cls(
             f"worker {worker} died ({status}) while it ran {job}, attempt {attempt}; "
-            "the pool has replaced it. See its standard error; retries= repeats such "
+            "the pool replaces it. See its standard error; retries= repeats such "
             "jobs"
         )
         error.job, error.attempt = job, attempt

@@ -24,13 +24,15 @@ from ..drivers.transport import shared_memory
 from ..errors import CannotTravel
 from ..wire.payload import Descriptor, carry, receive_carried
 
-__all__ = ["MOST_SLOTS", "OUTBOX", "Board", "Withdrawals"]
+__all__ = ["MOST_JOBS", "MOST_SLOTS", "OUTBOX", "Board", "Withdrawals"]
 
 MOST_SLOTS = 1024
 OUTBOX = 1 << 18
 """Bytes of results of one chunk that a worker keeps before it sends them."""
 
-_PLACES = 8192
+_PLACES = 1 << 16
+MOST_JOBS = _PLACES // 2
+"""Jobs that may be in the queue, or run, at a time."""
 _CONDEMNED, _HEARD, _OWNER, _BASE, _END, _FIRST = range(6)
 _RUNS, _ASKED, _HELD, _BEGAN, _WIDTH = range(5)
 

@@ -96,6 +96,7 @@ class Chunk:
         "since",
         "size",
         "taken",
+        "values",
     )
 
     def __init__(self, host: Host, first: int, inputs: list[Any]) -> None:
@@ -110,15 +111,21 @@ class Chunk:
         self.queued = False  # whether it is among those with results to be taken
         self.size = 0
         self.job: Job | None = None
+        self.values: dict[int, Any] | None = None
         self.since = 0.0
 
     def __repr__(self) -> str:
         return f"<Chunk {self.first} {len(self.results)}/{len(self.inputs)} {self.job}>"
 
     @property
+    def function(self) -> Callable[..., Any]:
+        """The function that is called."""
+        return self._host.function
+
+    @property
     def name(self) -> str:
         """The name of the function."""
-        return name_of(self._host.function)
+        return name_of(self.function)
 
     @property
     def over(self) -> bool:
@@ -232,6 +239,15 @@ class Chunk:
         self._unopened = outbox is None
         if outbox is not None:
             self._add(self._new(*outbox), more=True)
+        if len(self.results) > self.sent:
+            self.job.attempt = 1  # at the input that its worker died of
+
+    def rest(self) -> list[Any] | None:
+        """The inputs that have no result, if some have one by now."""
+        if len(self.results) == self.sent:
+            return None
+        self.sent = len(self.results)
+        return self.inputs[self.sent :]
 
     def _add(self, found: list[tuple[bool, Any]], *, more: bool = False) -> None:
         self.results += found

@@ -29,6 +29,11 @@ class Tag(Protocol):
 
     job: Job | None
     since: float
+    values: dict[int, Any] | None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function that is called."""
 
     @property
     def name(self) -> str:
@@ -49,12 +54,17 @@ class Tag(Protocol):
     def worker_died(self, board: Board | None) -> None:
         """Its worker died while it ran; it may be repeated."""
 
+    def rest(self) -> list[Any] | None:
+        """The inputs that a repeated job is to have; None: those that it had."""
+
     def cancel(self) -> bool:
         """The pool is closed."""
 
 
 class JobFuture(asyncio.Future[Any]):
     """What ``submit`` gives: cancelling it cancels the job."""
+
+    values: dict[int, Any] | None = None
 
     def __init__(
         self,
@@ -64,7 +74,7 @@ class JobFuture(asyncio.Future[Any]):
     ) -> None:
         super().__init__(loop=loop)
         self._pool = pool
-        self._function = function
+        self.function = function
         self.job: Job | None = None
         self.since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
@@ -72,7 +82,7 @@ class JobFuture(asyncio.Future[Any]):
     @property
     def name(self) -> str:
         """The name of the function."""
-        return name_of(self._function)
+        return name_of(self.function)
 
     def expire_after(self, seconds: float) -> None:
         """Give up after so many seconds, with TimeoutError."""
@@ -132,6 +142,10 @@ class JobFuture(asyncio.Future[Any]):
 
     def worker_died(self, board: Any) -> None:
         """There is nothing to save."""
+
+    def rest(self) -> list[Any] | None:
+        """It is repeated as it was."""
+        return None
 
 
 def presentable(failure: BaseException) -> BaseException:

@@ -184,7 +184,8 @@ class Chunk:
     def _record(self, argument: Any) -> bytes:
         returned = False
         try:
-            value = self._server.call(self._function, (argument,), None, self._context)
+            context = self._context.copy()  # what one call sets is not for the next
+            value = self._server.call(self._function, (argument,), None, context)
             returned = True
             return pack_record(value)
         except Leave:

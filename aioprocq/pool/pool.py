@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import os
 import threading
@@ -29,7 +30,7 @@ from ..supervisor.events import WorkerEvent
 from ..supervisor.options import check_number
 from ..wire.payload import Payload
 from .answers import Answers
-from .board import MOST_SLOTS, Withdrawals
+from .board import MOST_JOBS, MOST_SLOTS, Withdrawals
 from .calls import References, draft_call, ident_of
 from .context import find_variables, name_variables, values_of
 from .crew import Crew, CrewOptions
@@ -112,6 +113,11 @@ class WorkerPool:
         self._count = check_number(max_workers, "max_workers", 1)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be callable, or None")
+        if inspect.iscoroutinefunction(initializer):
+            raise TypeError(
+                "initializer must be a plain function, as nothing awaits it; have it "
+                "call asyncio.run() if it has to"
+            )
         self._retries = check_number(retries, "retries", 0)
         self._concurrency = check_number(concurrency, "concurrency", 1)
         if concurrency > MOST_SLOTS:
@@ -140,6 +146,7 @@ class WorkerPool:
         window = max(
             _LEAST_WINDOW, _WINDOW * self._count, 2 * self._count * concurrency
         )
+        window = min(window, MOST_JOBS)
         self._jobs = Jobs(window, self._retries)
         self._idents = itertools.count(1)
         self._references = References()
@@ -428,6 +435,8 @@ class WorkerPool:
         payload = draft if type(draft) is bytes else station.pack(draft)
         job, now = self._jobs.submit(ident, tag)
         tag.job = job
+        if values:
+            tag.values = values
         if self._keeps_payloads or not now:
             self._payloads[ident] = payload
         if now:
@@ -529,12 +538,25 @@ class WorkerPool:
         job, fate = self._jobs.lost(ident, started=started)
         if fate is not Fate.RETRIED:
             self.forget(ident)
+        elif job is not None and started:
+            self._send_only_the_rest(job)
         if job is not None and fate is Fate.CRASHED:
             job.tag.crash(
                 WorkerCrashed.describe(
                     job.tag.name, job.attempt, event.worker, event.status
                 )
             )
+
+    def _send_only_the_rest(self, job: Job) -> None:
+        # Of a chunk, what has its result is not called again.
+        tag = job.tag
+        rest = tag.rest()
+        if rest is None:
+            return
+        reference = self._references.of(tag.function)
+        draft = draft_call(job.ident, reference, rest, None, tag.values)
+        packed = draft if type(draft) is bytes else self._station.pack(draft)
+        self._payloads[job.ident] = packed
 
     def _failed_to_start(self, event: WorkerEvent) -> None:
         self._failed_starts += 1

@@ -193,7 +193,7 @@ def check_target(target: Callable[..., Any]) -> str:
         function = function.func
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
-            "target must not be a generator, which nobody would iterate over; put "
+            "a generator would have nobody to iterate over it; return a list, or put "
             "what it yields into a queue"
         )
     function = getattr(function, "__func__", function)
@@ -201,7 +201,7 @@ def check_target(target: Callable[..., Any]) -> str:
     module = getattr(function, "__module__", None)
     if "<lambda>" in name or "<locals>" in name:
         raise TypeError(
-            f"{name} cannot be found by a worker, which imports its target by name; "
+            f"{name} cannot be found by a worker, which imports it by its name; "
             "define it at the top of a module"
         )
     if module == "__main__" and not has_main():

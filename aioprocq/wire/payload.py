@@ -262,7 +262,7 @@ def _pack_in_full(item: object) -> Draft:
 def _explain(failure: Exception, item: object) -> None:
     path = _find_culprit(item, type(item).__name__)
     failure.add_note(
-        f"aioprocq: {path} cannot be pickled, so the item was not put; "
+        f"aioprocq: {path} cannot be pickled, so nothing was sent; "
         "leave that part out, or give its class a __reduce__ or __getstate__"
     )
 

@@ -466,6 +466,20 @@ async def test_a_crashed_chunk_is_repeated(fixed, tmp_path):
         assert (pool.statistics().retried, pool.statistics().crashed) == (1, 0)
 
 
+async def test_what_has_returned_is_not_repeated(fixed, tmp_path):
+    async with WorkerPool(1, retries=1) as pool:
+        inputs = [(number, number in (3, 7), str(tmp_path)) for number in range(10)]
+        assert await collect(pool.map(jobs.note_and_die_once, inputs)) == [*range(10)]
+        assert pool.statistics().retried == 2, "each of them once"
+    calls = (tmp_path / "calls").read_text().split()
+    assert calls == ["0", "1", "2", "3", "3", "4", "5", "6", "7", "7", "8", "9"]
+
+
+async def test_what_a_call_sets_is_not_for_the_next(fixed):
+    async with WorkerPool(1) as pool:
+        assert await collect(pool.map(jobs.swap_variable, range(5))) == [None] * 5
+
+
 async def test_retries_end_for_the_culprit_alone(fixed):
     async with WorkerPool(1, retries=1) as pool:
         inputs = [(number, 13) for number in range(30)]

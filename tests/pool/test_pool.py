@@ -162,6 +162,7 @@ async def test_another_loop_is_told_to_use_the_executor():
         ({"max_workers": 0}, ValueError, "max_workers"),
         ({"max_workers": "2"}, TypeError, "max_workers"),
         ({"initializer": 3}, TypeError, "initializer must be callable"),
+        ({"initializer": jobs.ignore_cancellation}, TypeError, "a plain function"),
         ({"retries": -1}, ValueError, "retries"),
         ({"concurrency": 0}, ValueError, "concurrency"),
         ({"concurrency": 1025}, ValueError, "1024 or less"),

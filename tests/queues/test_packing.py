@@ -59,7 +59,7 @@ def test_what_does_not_pickle_is_named_by_its_path(faces: Faces) -> None:
     with pytest.raises(TypeError) as caught:
         pack(station(faces), item)
     (note,) = caught.value.__notes__
-    assert "dict['jobs'][1].lock cannot be pickled, so the item was not put" in note
+    assert "dict['jobs'][1].lock cannot be pickled, so nothing was sent" in note
     assert "__getstate__" in note
 
 
