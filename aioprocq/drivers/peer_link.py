@@ -3,25 +3,19 @@
 Invariants:
 
 * It dials when it is first used, and after a fork anew.
-* Frames are read by one at a time: by the leader without the lock, or by
-  anybody else with the lock held while there is no leader.
 * Control frames leave the outbox when the kernel has them, and not before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import select
-import socket
 import threading
-import time
 
-from ..errors import OwnerLost, ProtocolError, QueueShutDown
+from ..errors import OwnerLost, QueueShutDown
 from ..machines.peer import Peer
-from ..machines.record import DeadRecord, Waiter
+from ..machines.record import Waiter
 from ..wire import frames as wire
-from ..wire.frames import MAX_FRAME, Kind
 from ..wire.page import (
     BEGUN,
     PUBLISHED,
@@ -34,7 +28,8 @@ from ..wire.page import (
     Page,
     State,
 )
-from ..wire.payload import Descriptor, Parcel, Payload
+from ..wire.payload import Descriptor
+from .peer_reading import PeerReading
 from .readiness import poll, poller_for, wait_for
 from .ring import RINGS, RingWriter
 from .station import Settings, Station, driving
@@ -46,7 +41,6 @@ from .transport import (
     map_page,
     map_peer,
     opening,
-    receive_loaded,
     send_dial,
 )
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
@@ -62,7 +56,7 @@ _OPEN = int(State.OPEN)
 GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
 
-class PeerLink(Station):
+class PeerLink(PeerReading):
     """The connection of one process to a queue that another owns."""
 
     interruptible = False
@@ -75,17 +69,13 @@ class PeerLink(Station):
         self._reception = reception
         self._page_file = page_file
         self._hub_page: Page | None = None
-        self.machine: Peer | None = None
-        self._lanes: Lanes | None = None
         self._mourned: Peer | None = None
         self._dialling: Lanes | None = None
-        self._announced = 0
         self._looked_at = -1
         self._ring: RingWriter | None = None
         self._sent = True  # whether what was put last is in a message
         self._burst_until = self._pulse_at = 0.0
         self._lost = False
-        self._breach = ""
         self._shut = False
         self._polled: tuple[list[int], select.poll] = [], select.poll()
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
@@ -315,92 +305,6 @@ class PeerLink(Station):
                 up = self._lanes.up.fileno()
             poll([], 1.0, up)
 
-    # Taking in; the lock is held, and there is no leader
-
-    def _take_in(self) -> None:
-        if self._leader is not None:
-            return
-        machine = self.machine
-        if machine is None:
-            return
-        try:
-            # Items that nobody waits for stay where the hub can take them back.
-            while not machine.items or machine.putters or machine.answers:
-                self._understand(*self._read(DONTWAIT))
-        except BlockingIOError:
-            return
-
-    def _read(self, flags: int) -> tuple[bytes, list[Descriptor] | None]:
-        # Also without the lock, by the leader.
-        if not self._announced:
-            try:
-                return self._receive(MAX_FRAME, flags), None
-            except ConnectionResetError:
-                return b"", None
-        lanes = self._lanes
-        if lanes is None:
-            return b"", None
-        data, descriptors = receive_loaded(lanes.down, self._announced, flags)
-        self._announced = 0
-        return data, descriptors
-
-    def _understand(self, data: bytes, descriptors: list[Descriptor] | None) -> None:
-        machine = self.machine
-        if not data or machine is None:
-            self._lose()
-            raise BlockingIOError
-        try:
-            self._heed(machine, data, descriptors)
-        except ProtocolError as failure:
-            self._breach = str(failure)
-            self._lose()
-            if self._lanes is not None:
-                self._lanes.up.shutdown(socket.SHUT_WR)  # the hub sees us go
-            raise BlockingIOError from None
-
-    def _heed(
-        self, machine: Peer, data: bytes, descriptors: list[Descriptor] | None
-    ) -> None:
-        now = time.monotonic()
-        kind = data[-1]
-        if kind == Kind.ANNOUNCE:
-            self._announced = wire.decode_flag(data)
-        elif kind == Kind.PARCEL:
-            self._receive_parcel(machine, data, descriptors, now)
-        elif kind == Kind.DEAD:
-            ident, attempts, reason, head = wire.decode_dead(data)
-            payload: Payload = head
-            if descriptors:
-                payload = Parcel(head, tuple(descriptors), 0)
-            machine.receive_dead(ident, DeadRecord(payload, attempts, reason))
-        else:
-            machine.receive(data, now)
-
-    def _receive_parcel(
-        self,
-        machine: Peer,
-        data: bytes,
-        descriptors: list[Descriptor] | None,
-        now: float,
-    ) -> None:
-        frame = wire.decode_parcel(data)
-        payload = Parcel(frame.head, tuple(descriptors or ()), frame.size)
-        if payload.complete:
-            machine.receive_parcel(frame, payload, now)
-        elif descriptors is None:
-            # The hub took its announcement back while we read this.
-            machine.bounce(frame.place, None)
-        else:
-            machine.bounce(frame.place, _out_of_descriptors())
-
-    def _settle_down(self) -> None:
-        self._flush()
-        self._wake_machine()
-
-    def _wake_machine(self) -> None:
-        if self.machine is not None and self.machine.woken:
-            self._wake(self.machine.woken)
-
     # Waiting
 
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -569,11 +473,3 @@ class PeerLink(Station):
 
 def _alone() -> bool:
     return threading.active_count() == 1
-
-
-def _out_of_descriptors() -> OSError:
-    return OSError(
-        errno.EMFILE,
-        "no file descriptor is free for a large item; it stays in the queue: "
-        "close some, or raise the limit (ulimit -n), and get again",
-    )

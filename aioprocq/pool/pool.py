@@ -1,12 +1,4 @@
-"""WorkerPool: call a function in another process, and await it.
-
-Invariants:
-
-* Every job that was submitted is resolved once: with its result, with what it raised,
-  with WorkerCrashed, as timed out, or as cancelled.
-* An answer reaches the call that it answers, or nobody.
-* When a worker's end is heard, all that it had answered has been dealt with before.
-"""
+"""WorkerPool: call a function in another process, and await it."""
 
 from __future__ import annotations
 
@@ -21,21 +13,17 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
-from ..errors import WorkerCrashed, WorkerError
-from ..machines.jobs import Fate, Job, Jobs, JobState
-from ..machines.restart import ExitReason
+from ..errors import WorkerError
 from ..queues.joinable import JoinableQueue
 from ..queues.queue import Queue
-from ..supervisor.events import WorkerEvent
 from ..supervisor.options import check_number
-from ..wire.payload import Payload
 from .answers import Answers
-from .board import MOST_JOBS, MOST_SLOTS, Withdrawals
-from .calls import References, draft_call, ident_of
-from .context import find_variables, name_variables, values_of
+from .board import MOST_SLOTS, Withdrawals
+from .context import name_variables
 from .crew import Crew, CrewOptions
+from .dispatching import Dispatching, check_seconds
 from .executor import PoolExecutor
-from .future import JobFuture, Tag
+from .future import JobFuture
 from .map import MapResults
 from .server import Orders
 from .statistics import PoolStatistics
@@ -46,13 +34,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 X = TypeVar("X")
 
-_WINDOW = 64
-_LEAST_WINDOW = 256
-_FAILED_STARTS = 3
 _names = itertools.count(1)
 
 
-class WorkerPool:
+class WorkerPool(Dispatching):
     """Worker processes that call functions, and give back what they return.
 
     Use it as ``async with WorkerPool() as pool``. At the end of the block it waits for
@@ -140,24 +125,7 @@ class WorkerPool:
             env=env,
             output=output,
         )
-        self._state: Literal["new", "running", "draining", "closed"] = "new"
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
-        window = max(
-            _LEAST_WINDOW, _WINDOW * self._count, 2 * self._count * concurrency
-        )
-        window = min(window, MOST_JOBS)
-        self._jobs = Jobs(window, self._retries)
-        self._idents = itertools.count(1)
-        self._references = References()
-        self._variables = find_variables(self._context)
-        self._payloads: dict[int, Payload] = {}
-        # Those that were sent may have to be sent again: jobs that are repeated, and
-        # in a worker that takes several those that it had not started when it died.
-        self._keeps_payloads = self._retries > 0 or concurrency > 1
-        self._failed_starts = 0
-        self._no_worker: BaseException | None = None
-        self._idle: asyncio.Future[None] | None = None
+        super().__init__(self._count, self._retries, self._concurrency, self._context)
 
     def __repr__(self) -> str:
         return (
@@ -382,18 +350,6 @@ class WorkerPool:
             latency=answers.latencies.percentiles() if answers else None,
         )
 
-    @property
-    def workers(self) -> int:
-        """How many workers it is to have."""
-        return self._count
-
-    @property
-    def concurrency(self) -> int:
-        """How many async jobs a worker runs at once."""
-        return self._concurrency
-
-    # Submitting
-
     def _submit(
         self, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> JobFuture:
@@ -404,181 +360,15 @@ class WorkerPool:
         self.send(future, function, args, kwargs)
         return future
 
-    def send(
-        self,
-        tag: Tag,
-        function: Callable[..., Any],
-        args: Any,
-        kwargs: dict[str, Any] | None,
-    ) -> int:
-        """Submit a job for whoever ``tag`` is: the bytes of its call.
+    @property
+    def workers(self) -> int:
+        """How many workers it is to have."""
+        return self._count
 
-        Raises what the pickler raises, and WorkerError.
-        """
-        if (
-            self._state != "running"
-            or self._no_worker is not None
-            or running_loop() is not self._loop
-        ):
-            raise self._refusal()
-        if not callable(function):
-            raise TypeError(
-                f"a function is needed, not {type(function).__name__}; give its "
-                "arguments after it"
-            )
-        ident = next(self._idents)
-        values = values_of(self._variables) if self._variables else None
-        station = self._station
-        draft = draft_call(
-            ident, self._references.of(function), args, kwargs or None, values
-        )
-        payload = draft if type(draft) is bytes else station.pack(draft)
-        job, now = self._jobs.submit(ident, tag)
-        tag.job = job
-        if values:
-            tag.values = values
-        if self._keeps_payloads or not now:
-            self._payloads[ident] = payload
-        if now:
-            self._put(payload)
-        return len(draft) if isinstance(draft, bytes) else draft.size
-
-    def _put(self, payload: Payload) -> None:
-        station = self._station
-        if station.quick > 0 and type(payload) is bytes:
-            station.quick -= 1
-            station.fresh.append(payload)
-        else:
-            station.put(payload)
-
-    def fill(self) -> None:
-        """Send what there is room for now."""
-        while (job := self._jobs.next()) is not None:
-            payload = self._payloads[job.ident]
-            if not self._keeps_payloads:
-                del self._payloads[job.ident]
-            self._put(payload)
-        if not self._jobs.unfinished:
-            self._look_again()
-
-    def _look_again(self) -> None:
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
-    def forget(self, ident: int) -> None:
-        """A job is over."""
-        self._payloads.pop(ident, None)
-
-    def abandon(self, job: Job) -> None:
-        """Nobody waits for a job any more."""
-        if self._jobs.abandon(job):
-            if self._state != "closed":
-                self._crew.withdraw(job.ident)
-        else:
-            self.forget(job.ident)
-            self.fill()
-
-    def recall(self, job: Job) -> None:
-        """A job is not to be started; if it runs, it goes on."""
-        if job.state is JobState.WAITING:
-            self.abandon(job)
-            job.tag.skipped()
-        elif job.state is JobState.SENT and self._state != "closed":
-            self._crew.recall(job.ident)
-
-    def began(self, job: Job) -> float | None:
-        """When a job began, on the monotonic clock; None: it does not run."""
-        return self._crew.began(job.ident)
-
-    def _refusal(self) -> BaseException:
-        if self._state != "running":
-            return WorkerError(
-                f"the pool is {self._state}; submit jobs inside of its `async with`"
-            )
-        if self._no_worker is not None:
-            return self._no_worker_starts(self._no_worker)
-        return WorkerError(
-            "a pool is used on the event loop that entered it; from another thread "
-            "use pool.executor.submit()"
-        )
-
-    def _no_worker_starts(self, cause: BaseException) -> WorkerError:
-        error = WorkerError(
-            "no worker of this pool starts; see the cause. The pool goes on trying"
-        )
-        error.__cause__ = cause
-        return error
-
-    # What the supervisor tells
-
-    def _hear(self, event: WorkerEvent) -> None:
-        if event.kind == "ready":
-            self._failed_starts, self._no_worker = 0, None
-        elif event.kind == "exited":
-            self._exited(event)
-
-    def _exited(self, event: WorkerEvent) -> None:
-        self._answers.take_all()
-        board = self._crew.gone(event.pid)
-        for held in event.held:
-            if held.queue == self._queue.name:
-                self._lost(ident_of(held._payload), event, board)
-        if board is not None:
-            board.close()
-        self._station.forget_dead()
-        if event.reason in (ExitReason.BOOT_FAILED, ExitReason.START_TIMED_OUT):
-            self._failed_to_start(event)
-        self.fill()
-
-    def _lost(self, ident: int, event: WorkerEvent, board: Any) -> None:
-        job = self._jobs.sent.get(ident)
-        started = board is None or not board.holds(ident)
-        if started and job is not None and job.state is JobState.SENT:
-            job.tag.worker_died(board)
-        job, fate = self._jobs.lost(ident, started=started)
-        if fate is not Fate.RETRIED:
-            self.forget(ident)
-        elif job is not None and started:
-            self._send_only_the_rest(job)
-        if job is not None and fate is Fate.CRASHED:
-            job.tag.crash(
-                WorkerCrashed.describe(
-                    job.tag.name, job.attempt, event.worker, event.status
-                )
-            )
-
-    def _send_only_the_rest(self, job: Job) -> None:
-        # Of a chunk, what has its result is not called again.
-        tag = job.tag
-        rest = tag.rest()
-        if rest is None:
-            return
-        reference = self._references.of(tag.function)
-        draft = draft_call(job.ident, reference, rest, None, tag.values)
-        packed = draft if type(draft) is bytes else self._station.pack(draft)
-        self._payloads[job.ident] = packed
-
-    def _failed_to_start(self, event: WorkerEvent) -> None:
-        self._failed_starts += 1
-        if self._crew.group is None or self._crew.ready:
-            return
-        if self._failed_starts < _FAILED_STARTS * self._count:
-            return
-        failure = event.failure or WorkerError(f"{event.worker}: {event.status}")
-        self._no_worker = failure
-        for job in self._jobs.all_wanted():
-            self.abandon(job)  # if a worker starts after all, it is not to run
-            job.tag.crash(self._no_worker_starts(failure))
-        self._look_again()
+    @property
+    def concurrency(self) -> int:
+        """How many async jobs a worker runs at once."""
+        return self._concurrency
 
 
 _AFFINITY = hasattr(os, "sched_getaffinity")
-
-
-def check_seconds(value: float, name: str) -> float:
-    """Seconds, zero or more."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be zero or more seconds, not {value!r}")
-    return float(value)

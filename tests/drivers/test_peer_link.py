@@ -5,6 +5,7 @@ import errno
 import gc
 import os
 import pickle
+import socket
 from typing import Any
 
 import pytest
@@ -101,7 +102,7 @@ def test_a_crowd_at_the_reception_is_waited_for(stub: Stub) -> None:
     with pytest.raises(BlockingIOError):
         while True:
             send = stub.peer._reception.fileno()
-            with module.socket.socket(fileno=os.dup(send)) as sender:
+            with socket.socket(fileno=os.dup(send)) as sender:
                 sender.send(b"x" * 1000, DONTWAIT)
             sent += 1
     dial = Thread(stub.peer.fetch)

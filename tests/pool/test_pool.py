@@ -414,7 +414,7 @@ async def test_an_initializer_that_does_not_pickle():
 async def test_when_no_worker_starts_any_more_it_says_so_and_heals(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("aioprocq.pool.pool._FAILED_STARTS", 2)
+    monkeypatch.setattr("aioprocq.pool.dispatching._FAILED_STARTS", 2)
     broken = tmp_path / "broken"
     ran = tmp_path / "ran"
     async with WorkerPool(
@@ -439,7 +439,7 @@ async def test_when_no_worker_starts_any_more_it_says_so_and_heals(
 
 
 async def test_it_ends_although_no_worker_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr("aioprocq.pool.pool._FAILED_STARTS", 1)
+    monkeypatch.setattr("aioprocq.pool.dispatching._FAILED_STARTS", 1)
     broken = tmp_path / "broken"
     async with asyncio.timeout(DEADLINE):
         async with WorkerPool(
