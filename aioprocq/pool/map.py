@@ -46,7 +46,7 @@ class MapResults(Generic[R]):
         )
         self._return_exceptions = return_exceptions
         self._progress = MapProgress(inputs, name_of(function)) if progress else None
-        self._closer = weakref.finalize(self, _close, self._run, self._progress)
+        self._closer = weakref.finalize(self, _drop, self._run, self._progress)
         self._closer.atexit = False
 
     def __repr__(self) -> str:
@@ -65,7 +65,8 @@ class MapResults(Generic[R]):
 
     async def aclose(self) -> None:
         """Cancel what is not done; once or more."""
-        self._closer()
+        if self._closer.detach() is not None:
+            _close(self._run, self._progress)
         reader = self._run.reader
         if reader is not None and reader is not asyncio.current_task():
             await asyncio.wait([reader])
@@ -109,6 +110,7 @@ class MapResults(Generic[R]):
 
     async def _next(self, most: int | None) -> list[Outcome]:
         run = self._run
+        run.loop = asyncio.get_running_loop()
         while run.open:
             run.fill()
             found = run.take(most)
@@ -123,6 +125,18 @@ class MapResults(Generic[R]):
                 break
             await run.changed()
         return []
+
+
+def _drop(run: MapRun, progress: MapProgress | None) -> None:
+    # The garbage collector may call this in the midst of anything, a queue with its
+    # lock held included.
+    if run.loop is None:
+        _close(run, progress)  # it has never begun
+        return
+    try:
+        run.loop.call_soon_threadsafe(_close, run, progress)
+    except RuntimeError:
+        pass  # the loop is closed, and nothing runs
 
 
 def _close(run: MapRun, progress: MapProgress | None) -> None:

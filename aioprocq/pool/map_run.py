@@ -70,6 +70,7 @@ class MapRun:
         self.size = ChunkSize(1) if single else ChunkSize()
         self.pending: set[Chunk] = set()
         self.line: deque[Chunk] = deque()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.open = True
         self.draining = False
         self.exhausted = False

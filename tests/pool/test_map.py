@@ -562,3 +562,18 @@ async def test_memory_stays_constant():
 @pytest.mark.timeout(1800)
 async def test_memory_stays_constant_for_long():
     assert await _long_map(10_000_000) < 32 << 20
+
+
+async def test_a_map_that_is_collected_in_the_midst_of_a_put_hangs_nobody(pool):
+    told: Any = aioprocq.Queue()
+    async with told:
+        results = pool.map(jobs.hold_on, itertools.repeat(told))
+        first = asyncio.create_task(anext(results))
+        await soon(told.get())
+        first.cancel()
+        await asyncio.wait([first])
+        del first
+        with pool._station.lock:  # as if a collection began there
+            del results
+        await calm(pool)
+        assert await soon(pool.run(jobs.double, 2)) == 4
