@@ -14,6 +14,7 @@ import aioprocq
 from aioprocq.drivers.transport import (
     DONTWAIT,
     make_lanes,
+    map_peer,
     send_dial,
     send_loaded,
     shared_memory,
@@ -36,6 +37,7 @@ class Intruder:
     def __init__(self, queue: Any) -> None:
         self.queue = queue
         self.lanes = make_lanes()
+        self.page, self.ring = map_peer(self.lanes.page)
         send_dial(queue._handle.station.handle()[0], self.lanes)
         os.close(self.lanes.page)
         for end in self.lanes.hub_ends:
@@ -58,6 +60,7 @@ class Intruder:
         return False
 
     def hang_up(self) -> None:
+        del self.page, self.ring
         for end in (self.lanes.up, self.lanes.down, self.lanes.alive):
             if end is not None:
                 end.close()

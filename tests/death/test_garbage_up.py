@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import aioprocq
+from aioprocq.drivers.ring import RING_BYTES, RINGS
 from aioprocq.wire import frames
 from aioprocq.wire.frames import MAX_FRAME, Ask, Kind
+from aioprocq.wire.page import RING_TAIL
 from tests.contract.harness import eventually, within
 
 from .intruder import Intruder, a_segment, breaches, intruder_at, working_queue
@@ -80,6 +82,22 @@ async def test_it_is_thrown_out(case: str, caplog: pytest.LogCaptureFixture) -> 
                 await eventually(intruder.thrown_out)
             (message,) = breaches(caplog)
             assert str(os.getpid()) in message
+            assert queue.name in message
+
+
+@pytest.mark.skipif(not RINGS, reason="nobody reads rings here")
+async def test_a_ring_with_garbage_throws_it_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with working_queue() as (queue, _):
+        for tail, garbage in [(8, b"\xff\xff\0\0"), (RING_BYTES + 1, b""), (3, b"")]:
+            caplog.clear()
+            async with intruder_at(queue) as intruder:
+                intruder.ring[: len(garbage)] = garbage
+                intruder.page[RING_TAIL] = tail
+                intruder.send(frames.REPORT)
+                await eventually(intruder.thrown_out)
+            (message,) = breaches(caplog)
             assert queue.name in message
 
 
