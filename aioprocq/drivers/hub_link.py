@@ -122,7 +122,7 @@ class HubLink(Station):
                 return
             for connection in list(self._rings):
                 if not self._empty_ring(connection) and not connection.ring.arm():
-                    del self._rings[connection]
+                    self._rings.pop(connection, None)
             self._carry_out()
             self._look_again()
         if self.sink is not None and self.hub.store.waiting:
@@ -134,8 +134,8 @@ class HubLink(Station):
             return
         if loop is None or loop.is_closed():
             for connection in list(self._rings):
-                while connection.ring.arm():
-                    self._empty_ring(connection)
+                while connection.ring.arm() and self._empty_ring(connection):
+                    pass
             self._rings.clear()
             return
         self._rings_due = True
@@ -146,10 +146,13 @@ class HubLink(Station):
 
     def _empty_ring(self, connection: Connection) -> bool:
         try:
-            payloads = connection.ring.take(connection.record.received)
+            return self._take_ring(connection)
         except ProtocolError as failure:
             self._expel(connection, failure)
             return False
+
+    def _take_ring(self, connection: Connection) -> bool:
+        payloads = connection.ring.take(connection.record.received)
         if payloads:
             self.hub.put_from(connection.record, payloads)
         return bool(payloads)
@@ -276,11 +279,11 @@ class HubLink(Station):
         # What was written into the ring before something was sent is there by now.
         self._rings[connection] = None
         for at, put in enumerate(puts):
-            self._empty_ring(connection)
+            self._take_ring(connection)
             if not connection.ring.waits:
                 return puts[at:]
             self.hub.put_from(connection.record, [put])
-        self._empty_ring(connection)
+        self._take_ring(connection)
         return []
 
     def _expel(self, connection: Connection, failure: ProtocolError) -> None:

@@ -13,8 +13,10 @@ from aioprocq.drivers import hub_link as module
 from aioprocq.drivers.connection import Connection
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.transport import send_loaded
+from aioprocq.errors import ProtocolError
 from aioprocq.wire import frames as wire
 from aioprocq.wire.frames import Kind
+from aioprocq.wire.page import RING_TAIL
 from aioprocq.wire.payload import ParcelHead, encode_head
 from tests.death.scarcity import scarce
 
@@ -251,3 +253,48 @@ def test_dead_letters_that_somebody_else_tells_of_are_not_logged(
     assert got is not None
     hub.fail(got[1], "no luck", final=False)
     assert len(logged()) == 1
+
+
+def test_a_ring_with_garbage_ends_its_connection(
+    stations: Stations, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    put(peer, 1, 2)
+    machine = peer.machine
+    assert machine is not None
+    machine.page[RING_TAIL] += 3
+    hub.drive()
+    assert "a ring with half an item" in caplog.text
+    assert hub.hub.deaths == 1
+    assert not hub._rings
+    assert hub.hub.qsize() == 1, "the first was a message"
+
+
+@pytest.mark.both_loops
+async def test_rings_are_looked_at_until_nothing_comes(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    peer.fetch()
+    put(peer, *range(5))
+    await reached(lambda: hub.hub.qsize() == 5)
+    await reached(lambda: not hub._rings)
+    put(peer, *range(5))  # and the bell was rung
+    await reached(lambda: hub.hub.qsize() == 10)
+    (connection,) = hub._by_record.values()
+    connection.ring = Garbage(connection.ring)  # type: ignore[assignment]
+    put(peer, *range(3))
+    await reached(lambda: hub.hub.deaths == 1)
+    assert not hub._rings
+
+
+class Garbage:
+    """A ring that makes no sense."""
+
+    def __init__(self, ring: Any) -> None:
+        self._ring = ring
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ring, name)
+
+    def take(self, arrived: int) -> list[bytes]:
+        raise ProtocolError("garbage")
