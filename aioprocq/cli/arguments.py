@@ -143,6 +143,12 @@ def _add_map(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="FUNCTION",
         help="module:function, plain or async; the current folder is looked at first",
     )
+    _add_calling(parser)
+    _add_writing(parser)
+    parser.set_defaults(prepare=_prepare_map)
+
+
+def _add_calling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-j",
         "--workers",
@@ -170,6 +176,9 @@ def _add_map(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="SECONDS",
         help="how long one call may take (default: for ever)",
     )
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
     order = parser.add_mutually_exclusive_group()
     order.add_argument(
         "--ordered",
@@ -194,7 +203,6 @@ def _add_map(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         action="store_true",
         help="for lines that fail, show where in the function",
     )
-    parser.set_defaults(prepare=_prepare_map)
 
 
 def _prepare_demo(chosen: argparse.Namespace) -> Command:

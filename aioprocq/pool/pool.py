@@ -92,17 +92,9 @@ class WorkerPool(Dispatching):
         env: dict[str, str | None] | None = None,
         output: Callable[[str, str, str], object] | None = None,
     ) -> None:
-        if max_workers is None:
-            max_workers = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
-            max_workers = max_workers or 1
+        max_workers = _cores() if max_workers is None else max_workers
         self._count = check_number(max_workers, "max_workers", 1)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be callable, or None")
-        if inspect.iscoroutinefunction(initializer):
-            raise TypeError(
-                "initializer must be a plain function, as nothing awaits it; have it "
-                "call asyncio.run() if it has to"
-            )
+        _check_initializer(initializer)
         self._retries = check_number(retries, "retries", 0)
         self._concurrency = check_number(concurrency, "concurrency", 1)
         if concurrency > MOST_SLOTS:
@@ -371,4 +363,17 @@ class WorkerPool(Dispatching):
         return self._concurrency
 
 
-_AFFINITY = hasattr(os, "sched_getaffinity")
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_initializer(initializer: object) -> None:
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be callable, or None")
+    if inspect.iscoroutinefunction(initializer):
+        raise TypeError(
+            "initializer must be a plain function, as nothing awaits it; have it call "
+            "asyncio.run() if it has to"
+        )
