@@ -255,7 +255,7 @@ class HubLink(Station):
         try:
             while left > 0:
                 puts, frame = connection.read(left)
-                if ring.waits:
+                if ring.heed():
                     puts = self._merge(connection, puts)
                 if puts:
                     self.hub.put_from(record, puts)

@@ -6,11 +6,13 @@ has said that it is about to sleep.
 
 Invariants:
 
-* The peer alone writes records and ``RING_TAIL``; the hub alone ``RING_HEAD`` and
-  ``BELL``. A record is whole before ``RING_TAIL`` says that it is there: what its
-  writer's death leaves unfinished was never put.
+* The peer alone writes records, ``RING_TAIL`` and ``RUNG``; the hub alone
+  ``RING_HEAD`` and ``BELL``. A record is whole before ``RING_TAIL`` says that it is
+  there: what its writer's death leaves unfinished was never put.
 * The hub sets ``BELL`` and then looks at ``RING_TAIL``; the peer sets ``RING_TAIL`` and
   then looks at ``BELL``. Both have a fence in between, so at least one of them notices.
+* A bell rings once. Where it may have rung, ``heed`` is True, and the hub sets a new
+  one before it sleeps: also when it rang for something that was taken already.
 * What was put here after something that was sent in a message is marked with the
   number of items before it, and stays until so many have arrived. What was put here
   before a message is here when the message is read. So items arrive in their order.
@@ -26,7 +28,7 @@ import threading
 from struct import Struct
 
 from ..errors import ProtocolError
-from ..wire.page import BELL, RING_HEAD, RING_TAIL, Page
+from ..wire.page import BELL, RING_HEAD, RING_TAIL, RUNG, Page
 
 __all__ = ["RINGS", "RING_BYTES", "RingReader", "RingWriter"]
 
@@ -89,7 +91,7 @@ class RingWriter:
         bell = self._page[BELL]
         if bell == self._rung:
             return False
-        self._rung = bell
+        self._rung = self._page[RUNG] = bell
         return True
 
 
@@ -108,6 +110,11 @@ class RingReader:
     def waits(self) -> bool:
         """Whether something is there."""
         return self._page[RING_TAIL] != self._head
+
+    def heed(self) -> bool:
+        """Whether there is something to be done before the hub sleeps."""
+        page = self._page
+        return page[RING_TAIL] != self._head or page[RUNG] == self._bell
 
     def arm(self) -> bool:
         """Have the peer ring when it puts something; True: it has already."""

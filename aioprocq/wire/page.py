@@ -37,6 +37,7 @@ __all__ = [
     "RING_TAIL",
     "ROOM",
     "ROOM_BYTES",
+    "RUNG",
     "SETTLED",
     "STATE",
     "UNFINISHED",
@@ -75,6 +76,7 @@ HANDED = 0  # lane index after the last item handed to the application
 SETTLED = 1  # every item handed below this lane index is settled
 PUT = 2  # items whose sending has begun
 PUT_BYTES = 3  # and their bytes
+RUNG = 6  # the number of the bell that the peer rang last
 RING_TAIL = 5  # bytes that were written into the ring
 WAITS = 4  # not zero: a getter waits, and will say so only when it has for long
 

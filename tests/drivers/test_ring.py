@@ -117,17 +117,26 @@ def test_what_no_peer_writes_is_a_breach(pair: Pair, tail: int, memory: bytes) -
 sizes = st.sampled_from([0, 1, 2, 3, 500, 9000, MOST - 30])
 
 
+BELL_FRAME = -1
+
+
 class Traffic(RuleBasedStateMachine):
-    """A peer that puts in the ring and in messages, and a hub that reads both."""
+    """A peer that puts in the ring and in messages, and a hub that reads both.
+
+    Each of them may stand still between any two steps of the other.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.pair = Pair()
         self.put = self.arrived = 0
-        self.sent: deque[tuple[int, bytes]] = deque()  # messages, and their numbers
+        self.lane: deque[tuple[int, bytes]] = deque()  # messages, and their numbers
         self.last_was_sent = True
         self.expected: deque[bytes] = deque()
-        self.bells = 0
+        self.must_look = False  # the peer has put, and not looked at the bell
+        self.looks_again = True  # the hub will, without being told
+
+    # The peer
 
     def payload(self, size: int) -> bytes:
         data = self.put.to_bytes(8, "little") + b"x" * size
@@ -135,63 +144,73 @@ class Traffic(RuleBasedStateMachine):
         self.expected.append(data)
         return data
 
-    @rule(
-        size=st.sampled_from([0, 1, 2, 3, 500, 9000, MOST - 30]),
-        count=st.integers(1, 9),
-    )
-    def write(self, size: int, count: int) -> None:
-        for _ in range(count):
-            data = self.payload(size)
-            after = self.put - 1 if self.last_was_sent else None
-            if not self.pair.writer.put(data, after):
-                self.send(data)
-                return
-            self.last_was_sent = False
-            self.bells += self.pair.writer.must_ring()
+    @precondition(lambda self: not self.must_look)
+    @rule(size=sizes)
+    def write(self, size: int) -> None:
+        data = self.payload(size)
+        after = self.put - 1 if self.last_was_sent else None
+        if not self.pair.writer.put(data, after):
+            self.send(data)
+            return
+        self.last_was_sent = False
+        self.must_look = True
+
+    @precondition(lambda self: self.must_look)
+    @rule(lane_is_full=st.booleans())
+    def look_at_the_bell(self, lane_is_full: bool) -> None:
+        self.must_look = False
+        if self.pair.writer.must_ring() and not (lane_is_full and self.lane):
+            self.lane.append((BELL_FRAME, b""))
 
     def send(self, data: bytes) -> None:
-        self.sent.append((self.put - 1, data))
+        self.lane.append((self.put - 1, data))
         self.last_was_sent = True
 
+    @precondition(lambda self: not self.must_look)
     @rule(size=st.integers(0, 3))
     def send_one(self, size: int) -> None:
         self.send(self.payload(size))
 
-    @rule()
-    def drain(self) -> None:
-        for data in self.pair.reader.take(self.arrived):
+    # The hub
+
+    def drain(self) -> bool:
+        found = self.pair.reader.take(self.arrived)
+        for data in found:
             self.arrive(data)
+        return bool(found)
 
     def arrive(self, data: bytes) -> None:
         assert data == self.expected.popleft()
         self.arrived += 1
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: self.lane)
     @rule()
     def read_message(self) -> None:
-        number, data = self.sent.popleft()
-        self.drain()
-        assert number == self.arrived, "what is older was in the ring"
-        self.arrive(data)
-
-    @rule()
-    def sleep(self) -> None:
-        """The hub sleeps, unless there is something that no message tells it."""
-        self.bells = 0
-        if self.pair.reader.arm():
+        number, data = self.lane.popleft()
+        if self.pair.reader.heed():
+            self.looks_again = True
             self.drain()
+        if number != BELL_FRAME:
+            assert number == self.arrived, "what is older was in the ring"
+            self.arrive(data)
+            self.drain()
+
+    @precondition(lambda self: self.looks_again)
+    @rule()
+    def look_again(self) -> None:
+        if not self.drain() and not self.pair.reader.arm():
+            self.looks_again = False
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
-        armed = self.pair.page[BELL] > self.pair.writer._rung
-        if self.pair.reader.waits and armed and not self.bells:
-            self.drain()
-            assert self.sent or not self.pair.reader.waits
+        if not (self.lane or self.must_look or self.looks_again):
+            assert not self.pair.reader.waits
 
     def teardown(self) -> None:
-        while self.sent:
-            self.read_message()
-        self.drain()
+        if self.must_look:
+            self.look_at_the_bell(lane_is_full=False)
+        while self.lane or self.looks_again:
+            self.read_message() if self.lane else self.look_again()
         assert not self.expected
 
 
