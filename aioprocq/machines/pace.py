@@ -13,7 +13,7 @@ from __future__ import annotations
 
 __all__ = ["AHEAD", "ALONE", "LARGEST", "LONG", "Pace"]
 
-AHEAD = 0.0005
+AHEAD = 0.004
 """Seconds of work that are sent ahead."""
 
 ALONE = 0.02

@@ -128,13 +128,15 @@ class MapResults(Generic[R]):
 
 
 def _drop(run: MapRun, progress: MapProgress | None) -> None:
-    # The garbage collector may call this in the midst of anything, a queue with its
-    # lock held included.
+    if progress is not None:
+        progress.close()
     if run.loop is None:
-        _close(run, progress)  # it has never begun
+        run.close()  # it has never begun
         return
     try:
-        run.loop.call_soon_threadsafe(_close, run, progress)
+        # The garbage collector may call this in the midst of anything, a queue with
+        # its lock held included.
+        run.loop.call_soon_threadsafe(run.close)
     except RuntimeError:
         pass  # the loop is closed, and nothing runs
 

@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import socket
 import time
 from typing import Any
 
@@ -142,7 +143,7 @@ def pulsed(stub: Stub) -> Any:
     """A peer that has dialled, and the other end of its pulse."""
     stub.peer.fetch()
     stub.answer()
-    ours, theirs = module.socket.socketpair()
+    ours, theirs = socket.socketpair()
     assert stub.peer._lanes is not None
     stub.peer._lanes = stub.peer._lanes._replace(alive=ours)
     stub.ends.append(theirs)
@@ -174,7 +175,7 @@ async def test_a_loop_watches_the_pulse(on_loop: Stations) -> None:
     stub = Stub()
     stub.peer.fetch()
     stub.answer()
-    ours, theirs = module.socket.socketpair()
+    ours, theirs = socket.socketpair()
     assert stub.peer._lanes is not None
     stub.peer._lanes = stub.peer._lanes._replace(alive=ours)
     waiting = asyncio.ensure_future(get_on_loop(stub.peer))

@@ -136,7 +136,7 @@ GENERATORS: Any = [roles.generate, roles.generate_async]
 @pytest.mark.parametrize("target", GENERATORS)
 async def test_a_generator_is_no_target(target):
     async with aioprocq.Supervisor() as supervisor:
-        with pytest.raises(TypeError, match="must not be a generator"):
+        with pytest.raises(TypeError, match="nobody to iterate over it"):
             await supervisor.start(target)
 
 
