@@ -49,7 +49,6 @@ class Answers:
         self.failed = 0
         self.latencies = Latencies()
         self._pool = pool
-        self._queue = queue
         self._jobs = jobs
         self._crew = crew
         self._station: Any = queue._handle.station  # which gives payloads in its owner

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 
 from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_station as module
+from aioprocq.drivers.ring import RINGS
 from aioprocq.wire import frames as wire
-from aioprocq.wire.page import PUT, PUT_BYTES
+from aioprocq.wire.page import BELL, PUT, PUT_BYTES
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
@@ -228,3 +230,17 @@ def test_a_put_after_a_shutdown(stations: Stations, what: str) -> None:
     }
     with pytest.raises(QueueShutDown):
         calls[what]()
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(peer, 1, 2, 3)
+    drive(hub)
+    hub.dispose()
+    # Nothing is sent: the bell was rung, and the ring has room.
+    peer._ring._rung = peer.machine.page[BELL]
+    peer._burst_until = math.inf
+    peer._pulse_at = 0.0
+    with pytest.raises(OwnerLost):
+        put(peer, 4)

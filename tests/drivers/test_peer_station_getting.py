@@ -11,12 +11,13 @@ from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.wire.ahead import Opened, open_ahead
 from aioprocq.wire.frames import REPORT, Ask
-from aioprocq.wire.page import SETTLED
+from aioprocq.wire.page import ANNOUNCE_WAITS, SETTLED, State
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
     LARGE,
     Stations,
+    Thread,
     ask,
     connected,
     drive,
@@ -453,3 +454,49 @@ def test_before_it_dials_a_peer_knows_the_figures(stations: Stations) -> None:
     put(hub, 1)
     assert peer.qsize() == 1
     assert peer.machine is None
+
+
+# Saying less
+
+
+def test_a_thread_that_waits_for_long_says_so(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    peer.machine.page[ANNOUNCE_WAITS] = 1
+    peer.machine.pace.window = 3
+    put(hub, 1)
+    assert load(get(peer)) == 1
+    drive(hub)
+    (record,) = hub._by_record
+    assert not record.blocked
+    assert record.lane.credit > 0
+    waiting = Thread(get, peer)
+
+    def is_known_to_wait() -> bool:
+        hub.drive()
+        return bool(record.blocked)
+
+    until(is_known_to_wait)
+    put(hub, 2)
+    drive(hub)
+    assert load(waiting.result()) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_was_settled_without_a_word_does_not_hold_up_the_end(
+    stations: Stations, when: str
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    put(hub, 1)
+    peer.refresh()
+    drive(hub)
+    peer.refresh()
+    _, token, _ = peer.take_delivery()
+    assert hub.qsize() == 0, "the owner knows that it was handed out"
+    if when == "before":
+        assert peer.settle(token, report=False)
+    hub.shutdown(immediate=False)
+    if when == "after":
+        assert hub.hub.state is State.DRAINED
+        assert peer.settle(token, report=False)
+        hub.drive()
+    assert hub.hub.state is State.OVER

@@ -24,6 +24,7 @@ from aioprocq.wire.page import (
     RECALLED,
     RETURNS,
     SETTLED,
+    WAITS,
     new_page,
 )
 from aioprocq.wire.payload import Descriptor, Parcel, Payload
@@ -270,6 +271,54 @@ def test_a_crowd_says_when_it_is_blocked():
     dealer.crowd(one)
     assert list(dealer.blocked) == [other, one], "they are told once"
     dealer.check_invariants()
+
+
+# Whose turn it is
+
+
+def waits_in_its_page(dealer: Dealer, *, want: int = 3) -> PeerRecord:
+    peer = join(dealer, want)
+    peer.page[WAITS] = 1
+    return peer
+
+
+def test_who_has_just_begun_to_wait_comes_first():
+    dealer = make_dealer()
+    join(dealer, 3, blocked=True)
+    waits_in_its_page(dealer)
+    last = waits_in_its_page(dealer)
+    busy = join(dealer, 3)
+    dealer.store.put(b"a")
+    dealer.deal()
+    assert sent(last) == [[b"a"]]
+    assert sent(busy) == []
+    dealer.check_invariants()
+
+
+def test_who_has_something_else_in_hand_does_not():
+    dealer = make_dealer(b"held", joinable=True)
+    other = waits_in_its_page(dealer, want=4)
+    dealer.deal()
+    other.page[HANDED] = 1
+    blocked = join(dealer, 3, blocked=True)
+    dealer.store.put(b"a")
+    dealer.deal()
+    assert sent(blocked) == [[b"a"]]
+    other.page[SETTLED] = 1
+    dealer.store.put(b"b")
+    dealer.deal()
+    assert sent(other) == [[b"held"], [b"b"]]
+
+
+def test_who_has_not_read_what_it_was_sent_does_not():
+    dealer = make_dealer(b"a")
+    first = waits_in_its_page(dealer)
+    dealer.deal()
+    second = join(dealer, 3, blocked=True)
+    dealer.store.put(b"b")
+    dealer.deal()
+    assert sent(first) == [[b"a"]]
+    assert sent(second) == [[b"b"]]
 
 
 # Taking back

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioprocq.machines.pace import AHEAD, LARGEST, LONG, Pace
+from aioprocq.machines.pace import AHEAD, ALONE, LARGEST, LONG, Pace
 
 
 def consume(pace: Pace, count: int, seconds: float, start: float = 5.0) -> None:
@@ -63,6 +63,16 @@ def test_the_window_is_as_much_as_is_consumed_ahead():
     for _ in range(5):
         consume(pace, pace.window, AHEAD / 10.5)
     assert pace.window == 10
+
+
+def test_who_is_alone_is_sent_more():
+    pace = Pace()
+    for _ in range(5):
+        pace.filled(pace.window, 5.0, empty=True)
+        pace.emptied(5.0 + pace.window * ALONE / 50.5, alone=True)
+    assert pace.window == 50
+    consume(pace, pace.window, ALONE / 50.5)
+    assert pace.window == max(1, int(50.5 * AHEAD / ALONE))
 
 
 def test_a_small_batch_does_not_shrink_the_window_of_a_fast_consumer():

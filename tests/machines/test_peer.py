@@ -25,6 +25,7 @@ from aioprocq.wire.page import (
     ROOM_BYTES,
     SETTLED,
     UNLIMITED,
+    WAITS,
     State,
     new_page,
 )
@@ -261,6 +262,46 @@ def test_in_a_crowd_a_getter_says_that_it_waits():
     waits(peer)
     waits(peer)
     assert [wire.decode_want(f).blocked for f in flush(peer)] == [True, True]
+
+
+def test_who_says_late_that_it_waits_says_it_in_the_page_at_once():
+    peer = make_peer()
+    peer.page[ANNOUNCE_WAITS] = 1
+    peer.limit = 3  # the hub owes it some already
+    waiter = Waiter()
+    peer.wait_to_get(waiter, late=True)
+    assert flush(peer) == []
+    assert peer.page[WAITS] == 1
+    peer.announce()
+    (want,) = flush(peer)
+    assert wire.decode_want(want) == (3, True, False)
+    assert peer.page[WAITS] == 0
+    peer.announce()
+    assert flush(peer) == [], "once"
+
+
+@pytest.mark.parametrize("end", ["comes", "leaves"])
+def test_who_waits_no_longer_says_nothing(end):
+    peer = make_peer()
+    peer.page[ANNOUNCE_WAITS] = 1
+    peer.limit = 3
+    waiter = Waiter()
+    peer.wait_to_get(waiter, late=True)
+    if end == "comes":
+        receives(peer, 0, "a")
+        assert woken(peer) == [waiter]
+    peer.stop_getting(waiter)
+    assert peer.page[WAITS] == 0
+    peer.announce()
+    assert flush(peer) == []
+
+
+def test_who_is_owed_nothing_cannot_say_so_late():
+    peer = make_peer()
+    peer.wait_to_get(Waiter(), late=True)
+    (want,) = flush(peer)
+    assert wire.decode_want(want).blocked
+    assert peer.page[WAITS] == 0
 
 
 def test_in_a_crowd_those_say_so_who_wait_still_when_something_has_come():
@@ -571,6 +612,16 @@ def test_settling_in_order_is_said_in_the_page():
     assert peer.page[SETTLED] == 3
     assert not peer.settle_first("me")
     assert peer.settled == 3
+
+
+def test_what_nobody_waits_for_is_settled_in_the_page_alone():
+    peer = make_peer(joinable=True)
+    holds(peer, 3)
+    assert peer.settle(0, report=False)
+    assert flush(peer) == []
+    assert peer.page[SETTLED] == 1
+    assert peer.settle(2, report=False), "the page cannot say this"
+    assert [frame[-1] for frame in flush(peer)] == [Kind.SETTLE]
 
 
 def test_settling_out_of_order_is_said_in_a_frame():
