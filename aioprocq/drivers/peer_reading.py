@@ -55,7 +55,7 @@ class PeerReading(Station):
             return
         try:
             # Items that nobody waits for stay where the hub can take them back.
-            while not machine.items or machine.putters or machine.answers:
+            while not machine.available() or machine.putters or machine.answers:
                 self._understand(*self._read(DONTWAIT))
         except BlockingIOError:
             return

@@ -16,11 +16,8 @@ from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
 from ..wire.ahead import open_ahead
-from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, PUT_SUFFIX, Ask, Kind
-from ..wire.page import (
-    PUBLISHED,
-    State,
-)
+from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Ask, Kind
+from ..wire.page import ALERT, HANDED, PUBLISHED, State
 from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE, PeerLink
 from .station import Token
@@ -51,7 +48,7 @@ class PeerStation(PeerLink):
                 return self._put_parcel(machine, payload)
             now = time.monotonic()
             burst, self._burst_until = now < self._burst_until, now + _BURST
-            size = len(payload) + 1 if machine.sized else 0
+            size = len(payload) if machine.sized else 0
             if self._shut or not (
                 machine.begin_put(1, size) if size else machine.begin_one()
             ):
@@ -67,7 +64,7 @@ class PeerStation(PeerLink):
                     if ring.must_ring():
                         self._ring_bell()
                     return True
-            return self._put_message(machine, payload + PUT_SUFFIX, size)
+            return self._put_message(machine, payload, size)
         finally:
             lock.release()
 
@@ -163,8 +160,7 @@ class PeerStation(PeerLink):
     def ask_for_room(self, payload: Payload) -> None:
         """A put that does not wait found no room: ask for some."""
         with self.lock:
-            size = size_of(payload) + isinstance(payload, bytes)
-            self._machine().ask_room_for(size)
+            self._machine().ask_room_for(size_of(payload))
             self._tell()
 
     def come_to_put(self, waiter: Waiter) -> None:
@@ -192,34 +188,50 @@ class PeerStation(PeerLink):
         lock = self.lock
         lock.acquire()
         try:
-            machine = self.machine or self._user()
-            if machine.sealed:
-                machine = self._open(machine)
-            item = machine.take()
-            if item is None:
-                if machine.failure is not None:
-                    self._raise_failure(machine)
-            elif self.joinable:
-                machine.hold(holder)
-            if machine.outbox:
-                self._flush()
-            return item
+            machine = self.machine
+            if machine is None or len(machine.items) < 2 or machine.outbox:
+                return self._take_next(holder)
+            # As ``Peer.take`` does, which costs one call more for each item.
+            page, handed = machine.page, machine.handed + 1
+            page[HANDED] = handed
+            if page[ALERT] < handed:
+                return self._take_next(holder)
+            machine.handed = handed
+            if self.joinable:
+                machine.holdings.hold(handed - 1, holder)
+            return machine.items.popleft()
         finally:
             lock.release()
 
-    def _open(self, machine: Peer) -> Peer:
-        """Unpickle the whole batch, if nobody can tell that from item by item."""
-        machine.sealed = False
-        start, payloads = machine.handed, list(machine.items)
+    def _take_next(self, holder: Hashable) -> object:
+        # The same, where there may be something to say to the hub.
+        machine = self._user()
+        if not machine.items:
+            machine = self._open_next(machine)
+        item = machine.take()
+        if item is None:
+            if machine.failure is not None:
+                self._raise_failure(machine)
+        elif self.joinable:
+            machine.hold(holder)
+        if machine.outbox:
+            self._flush()
+        return item
+
+    def _open_next(self, machine: Peer) -> Peer:
+        # Unpickle a whole batch, if nobody can tell that from item by item.
+        batch = machine.next_sealed()
+        if batch is None:
+            return machine
+        start, items = machine.handed, None
         # Without the lock: what is allocated here may start a garbage collection,
         # and so somebody's finalizer, which may use this queue.
         self.lock.release()
         try:
-            items = open_ahead(payloads)  # type: ignore[arg-type]  # they are sealed
+            items = open_ahead(batch)
         finally:
             self.lock.acquire()
-        if items is not None:
-            machine.opened(start, items)
+            machine.opened(batch, start, items)
         return self.machine or self._user()
 
     def take_many(self, holder: Hashable, most: int) -> list[object]:
@@ -244,6 +256,8 @@ class PeerStation(PeerLink):
         """Hand out an item for a delivery."""
         with self.lock:
             machine = self._user()
+            if not machine.items:
+                machine = self._open_next(machine)
             payload = machine.take()
             attempt = machine.attempts + 1
             if machine.outbox:
@@ -258,11 +272,11 @@ class PeerStation(PeerLink):
         """Take in what has come, without waiting; ask for one item more."""
         with self.lock:
             machine = self._user()
-            if machine.items:
+            if machine.available():
                 return
             machine.starving(time.monotonic())
             self._take_in()
-            if not machine.items:
+            if not machine.available():
                 machine.ask_ahead()
             self._settle_down()
 
@@ -288,7 +302,7 @@ class PeerStation(PeerLink):
             state = State.DRAINED if unfinished else State.OVER
         self._take_in()
         self._settle_down()
-        if machine.items:
+        if machine.available():
             return False
         return state is State.OVER or not linger or bool(machine.holdings)
 
@@ -300,7 +314,7 @@ class PeerStation(PeerLink):
             # A leader that is there already has begun to wait, maybe for ever.
             late = self._leader is None and isinstance(waiter, ThreadWaiter)
             machine.wait_to_get(waiter, late=late)
-            if machine.items:
+            if machine.available():
                 machine.hand_on()
             self._prepare(waiter)
             self._settle_down()

@@ -9,8 +9,9 @@ Invariants:
   hub has asked for what is left (a new epoch), nothing more leaves.
 * ``put`` is announced in the page before an item is sent; nothing is sent
   beyond the room that the page showed after that.
-* ``sealed``: nobody has tried yet to open the batch in ``items``; ``open``: it was
-  opened, and its items are what users get.
+* While ``sealed`` is a batch that nobody has taken apart yet, ``items`` is empty;
+  ``later`` comes after both. ``open``: a batch was opened, and what is in ``items``
+  is what users get; ``opening``: somebody is about to open one.
 * ``unannounced``: a getter waits, and only the page says so; for a while.
 * While a getter waits, the hub owes this peer items, or a frame is in the
   outbox that asks for some, or the hub is to say that it knows what bounced.
@@ -19,10 +20,11 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 from ..errors import ProtocolError
 from ..wire import frames as wire
+from ..wire.batch import Batch
 from ..wire.frames import Ask, Kind
 from ..wire.page import (
     ABSORBED,
@@ -93,6 +95,7 @@ class Peer(Putting):
         "later",
         "limit",
         "open",
+        "opening",
         "pace",
         "received",
         "sealed",
@@ -104,9 +107,10 @@ class Peer(Putting):
         super().__init__(page, sized=sized)
         self.joinable = joinable
         self.items: deque[object] = deque()
-        self.sealed = self.open = False
+        self.sealed: Batch | None = None
+        self.open = self.opening = False
         self.attempts = 0
-        self.later: deque[tuple[int, int, list[Payload]]] = deque()
+        self.later: deque[tuple[int, int, Sequence[Payload] | Batch]] = deque()
         self.handed = self.received = self.limit = 0
         self.epoch = page[EPOCH]
         self.settled = 0
@@ -130,16 +134,15 @@ class Peer(Putting):
         Its lane index is ``handed - 1``, its failed attempts are ``attempts``.
         """
         items = self.items
-        if not items and not self._next_batch():
+        if not items and not self._unseal():
             return None
-        page = self.page
-        handed = self.handed + 1
+        page, handed = self.page, self.handed + 1
         page[HANDED] = handed
         if page[ALERT] < handed and not self._may_hand_out(handed):
             return None
         self.handed = handed
         item = items.popleft()
-        if not items and not self.later and self.pace.ahead:
+        if not items and self.pace.ahead and not self.later:
             self.ask_ahead()
         return item
 
@@ -156,29 +159,60 @@ class Peer(Putting):
         if page[ALERT] < handed and not self._may_hand_out(handed, count):
             return []
         self.handed = handed
-        taken = [items.popleft() for _ in range(count)]
-        if not items and not self.later and self.pace.ahead:
+        if count == len(items):
+            taken = list(items)
+            items.clear()
+        else:
+            taken = [items.popleft() for _ in range(count)]
+        if not items and self.pace.ahead and not self.later:
             self.ask_ahead()
         return taken
 
-    def opened(self, start: int, items: list[object]) -> None:
-        """The batch that began at lane index ``start`` then was opened meanwhile."""
+    def next_sealed(self) -> Batch | None:
+        """What comes next, nothing else being here: a batch that is to be opened?
+
+        Who gets one says what came of that, with ``opened``.
+        """
+        if self.sealed is None and self.later:
+            self.handed, self.attempts, payloads = self.later.popleft()
+            self._begin_batch(payloads)
+        if self.sealed is None or self.opening:
+            return None
+        self.opening = True
+        return self.sealed
+
+    def opened(self, batch: Batch, start: int, items: list[object] | None) -> None:
+        """The batch that began at lane index ``start`` was opened; None: it was not.
+
+        Somebody else may have taken it apart meanwhile, and some of its items.
+        """
+        self.opening = False
+        if items is None:
+            return
         left = items[self.handed - start :]
+        if self.sealed is batch:
+            self.sealed = None
         # A lane index is used once, so this is the same batch, or what is left.
-        if left and len(left) == len(self.items):
-            self.items = deque(left)
-            self.open = True
+        elif not left or len(left) != len(self.items):
+            return
+        self.items = deque(left)
+        self.open = True
 
-    def _next_batch(self) -> bool:
-        if not self.later:
-            return False
-        self.handed, self.attempts, payloads = self.later.popleft()
-        self._begin_batch(payloads)
-        return True
+    def _begin_batch(self, payloads: Sequence[Payload] | Batch) -> None:
+        self.open = False
+        if isinstance(payloads, Batch):
+            self.sealed = payloads
+        else:
+            self.items.extend(payloads)
 
-    def _begin_batch(self, payloads: list[Payload]) -> None:
-        self.items.extend(payloads)
-        self.sealed, self.open = len(payloads) > 1, False
+    def _unseal(self) -> bool:
+        if self.sealed is None and self.later:
+            self.handed, self.attempts, payloads = self.later.popleft()
+            self._begin_batch(payloads)
+        if self.sealed is not None:
+            self.items.extend(self.sealed)
+            self.sealed = None
+        return bool(self.items)
 
     def _may_hand_out(self, handed: int, count: int = 1) -> bool:
         page = self.page
@@ -195,7 +229,7 @@ class Peer(Putting):
         # and it sends nothing more until it has read this.
         self.epoch = self.page[EPOCH]
         self.items.clear()
-        self.sealed = self.open = False
+        self.sealed, self.open = None, False
         self.later.clear()
         self.limit = self.received
         self.outbox.append(wire.encode_yield(self.epoch))
@@ -203,9 +237,12 @@ class Peer(Putting):
 
     def available(self) -> int:
         """Items that are here and not handed out."""
-        if not self.later:
-            return len(self.items)
-        return len(self.items) + sum(len(payloads) for _, _, payloads in self.later)
+        count = len(self.items)
+        if self.sealed is not None:
+            count += len(self.sealed)
+        if self.later:
+            count += sum(len(payloads) for _, _, payloads in self.later)
+        return count
 
     def ask_ahead(self) -> None:
         """See that the hub owes us one item at least."""
@@ -314,7 +351,7 @@ class Peer(Putting):
         self.settled += 1
         if prefix <= index:
             self.outbox.append(wire.encode_settle(index))
-        elif report and not self.items and not self.later:
+        elif report and not self.items and not self.available():
             self.outbox.append(wire.REPORT)
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:
@@ -413,17 +450,21 @@ class Peer(Putting):
 
     def _items(self, data: bytes, now: float) -> None:
         start, attempts, payloads = wire.decode_items(data)
-        self._add(start, attempts, list(payloads), now)
+        self._add(start, attempts, payloads, now)
 
     def _add(
-        self, start: int, attempts: int, payloads: list[Payload], now: float
+        self,
+        start: int,
+        attempts: int,
+        payloads: Sequence[Payload] | Batch,
+        now: float,
     ) -> None:
         count = len(payloads)
         if self.bouncing:
             self.received = start + count
             self.limit = max(self.limit, self.received)
             return
-        empty = not self.items and not self.later
+        empty = not self.available()
         self.pace.filled(count, now, empty=empty)
         if empty:
             self.handed, self.attempts = start, attempts
@@ -494,6 +535,7 @@ class Peer(Putting):
         """Raise AssertionError unless the invariants hold."""
         self.holdings.check_invariants()
         assert self.page[HANDED] <= self.handed or not self.items
+        assert not self.items or self.sealed is None
         assert self.page[PUT] == self.put
         assert self.limit >= self.received
         assert self._called >= 0

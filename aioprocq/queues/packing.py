@@ -12,7 +12,7 @@ from ..drivers.station import Station
 from ..machines.record import DeadRecord
 from ..wire.ahead import Opened
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
-from ..wire.payload import Parcel, Payload, dumps, escalate, pack_item, size_of
+from ..wire.payload import Parcel, Payload, dumps, escalate, pack_item
 from .delivery import DeadLetter
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "pack",
     "task_holder",
     "unpack",
-    "waiting_size",
 ]
 
 
@@ -36,7 +35,7 @@ def pack(station: Station, item: object) -> Payload:
     draft = pack_item(item)
     limit = station.settings.max_bytes
     if limit is not None:
-        size = len(draft) + 1 if isinstance(draft, bytes) else draft.size
+        size = len(draft) if isinstance(draft, bytes) else draft.size
         if size > limit:
             raise ValueError(
                 f"an item of {size} bytes never fits into queue "
@@ -44,11 +43,6 @@ def pack(station: Station, item: object) -> Payload:
                 "create the queue with a larger max_bytes"
             )
     return station.pack(draft)
-
-
-def waiting_size(payload: Payload) -> int:
-    """The bytes that a putter waits for: as a peer's frame has them."""
-    return size_of(payload) + isinstance(payload, bytes)
 
 
 def unpack(

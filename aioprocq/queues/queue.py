@@ -24,10 +24,10 @@ from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDow
 from ..machines.statistics import QueueStatistics
 from ..wire.ahead import SEALED, bare
 from ..wire.frames import INLINE_LIMIT, Ask
-from ..wire.payload import Payload, dumps, escalate
+from ..wire.payload import Payload, dumps, escalate, size_of
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
 from .handle import Handle, arrive
-from .packing import chunks, empty, full, pack, task_holder, unpack, waiting_size
+from .packing import chunks, empty, full, pack, task_holder, unpack
 from .sync import SyncQueue
 
 __all__ = ["Queue"]
@@ -169,7 +169,7 @@ class Queue(_Generic[T]):
         station = self._handle.station
         done = 0
         while done < len(payloads):
-            waiter = station.future_waiter(size=waiting_size(payloads[done]))
+            waiter = station.future_waiter(size=size_of(payloads[done]))
             station.begin_put(waiter)
             try:
                 if not await station.sleep(waiter, until):

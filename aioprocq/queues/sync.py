@@ -16,13 +16,13 @@ from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import SEALED, bare
+from ..wire.ahead import SEALED, Opened, bare
 from ..wire.frames import INLINE_LIMIT, Ask
-from ..wire.payload import Payload, dumps, escalate
+from ..wire.payload import Parcel, Payload, dumps, escalate, size_of
 from .checks import check_count, check_timeout
 from .delivery import DeadLetter, Delivery
 from .handle import Handle
-from .packing import chunks, empty, full, letters, pack, unpack, waiting_size
+from .packing import chunks, empty, full, letters, pack, unpack
 
 __all__ = ["SyncQueue"]
 
@@ -93,7 +93,7 @@ class SyncQueue(Generic[T]):
         station = self._handle.station
         done = 0
         while done < len(payloads):
-            waiter = station.new_waiter(size=waiting_size(payloads[done]))
+            waiter = station.new_waiter(size=size_of(payloads[done]))
             station.begin_put(waiter)
             try:
                 if not station.block(waiter, until):
@@ -139,15 +139,21 @@ class SyncQueue(Generic[T]):
         """
         if block and running_loop() is not None:
             raise _on_loop("get")
-        until = None if timeout is None or not block else check_timeout(timeout)
         station = self._handle.station
         holder = get_ident() if station.joinable else None
-        payload: Any = station.take(holder)
-        if payload is None:
-            payload = self._wait(station.take, holder, block, until)
-        if type(payload) in SEALED:
-            return self._open(station, payload, holder)  # type: ignore[no-any-return]
-        return payload  # type: ignore[no-any-return]
+        if timeout is not None and block:
+            until = check_timeout(timeout)
+            item: Any = station.take(holder)
+            if item is None:
+                item = self._wait(station.take, holder, True, until)
+        else:
+            item = station.take(holder)
+            if item is None:
+                item = self._wait(station.take, holder, block, None)
+        kind = type(item)
+        if kind is bytes or kind is Parcel or kind is Opened:
+            item = self._open(station, item, holder)
+        return item  # type: ignore[no-any-return]
 
     def _wait(
         self,

@@ -12,11 +12,10 @@ Invariants:
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Sequence
-from pickle import loads
 from types import NoneType
 
-from .payload import Parcel, Payload
+from .batch import Batch
+from .payload import Parcel
 
 __all__ = ["SEALED", "Opened", "bare", "open_ahead"]
 
@@ -50,13 +49,12 @@ _MOST_LOOKS = 100
 _extensions: dict[int, object] = vars(copyreg)["_inverted_registry"]
 
 
-def open_ahead(payloads: Sequence[Payload]) -> list[object] | None:
+def open_ahead(batch: Batch) -> list[object] | None:
     """The items of a batch; None when each has to be unpickled in its turn."""
+    if _extensions or _may_call(batch):
+        return None
     try:
-        data = b"".join(payloads)  # type: ignore[arg-type]  # TypeError for a parcel
-        if _extensions or _may_call(data):
-            return None
-        items: list[object] = list(map(loads, payloads))  # type: ignore[arg-type]
+        items = batch.load()
     except Exception:
         return None
     if SEALED.isdisjoint(map(type, items)):
@@ -64,16 +62,17 @@ def open_ahead(payloads: Sequence[Payload]) -> list[object] | None:
     return [Opened(item) if type(item) in SEALED else item for item in items]
 
 
-def _may_call(data: bytes) -> bool:
+def _may_call(batch: Batch) -> bool:
     # In protocol 5 whatever can be called comes in with STACK_GLOBAL, or with an
     # extension code of copyreg. The same byte stands in numbers and texts as well;
     # the opcode follows a name, which was memoized just now, or comes from the memo.
-    at = data.find(_STACK_GLOBAL)
+    at = batch.find(_STACK_GLOBAL, 0)
     for _ in range(_MOST_LOOKS):
         if at < 0:
             return False
-        memoized = data[at - 2] == _BINGET or data[at - 5] == _LONG_BINGET
-        if memoized or data[at - 1] == _MEMOIZE:
+        if batch.data[at - 1] == _MEMOIZE:
             return True
-        at = data.find(_STACK_GLOBAL, at + 1)
+        if batch.data[at - 2] == _BINGET or batch.data[at - 5] == _LONG_BINGET:
+            return True
+        at = batch.find(_STACK_GLOBAL, at + 1)
     return True

@@ -3,9 +3,8 @@
 Invariants:
 
 * A frame is one SOCK_SEQPACKET message; its last byte is its kind.
-* The kind stands last because ``pickle.loads`` ignores what follows the STOP
-  opcode: a frame that carries one item is that item's pickle and one byte, and
-  is kept, sent on and unpickled just as it came, without a slice.
+* The kind stands last because a pickle ends with the STOP opcode: a PUT has that for
+  its kind, and so it is kept, sent on and unpickled just as it came.
 * No frame is longer than ``MAX_FRAME``. What is longer travels in a segment.
 * ``decode_*`` raises ``ProtocolError`` on anything that no encoder here makes.
 """
@@ -19,6 +18,7 @@ from struct import Struct, error, pack, unpack_from
 from typing import NamedTuple
 
 from ..errors import ProtocolError
+from .batch import Batch, encode_list
 
 MAX_FRAME = 65536
 """Longest frame, in bytes; a reader's buffer has this size."""
@@ -37,7 +37,7 @@ class Kind(IntEnum):
     """What a frame says; the value is its last byte."""
 
     # up, from a peer to the hub
-    PUT = 1
+    PUT = 46  # STOP, a full stop: the frame is the pickle
     PUT_MANY = 2
     WANT = 3
     NEED = 4
@@ -73,7 +73,6 @@ class Ask(IntEnum):
     POLL = 6
 
 
-PUT_SUFFIX = bytes([Kind.PUT])
 _U64 = Struct("<QB")
 _TWO = Struct("<QQB")
 _WANT = Struct("<QBB")
@@ -98,11 +97,11 @@ class Want(NamedTuple):
 
 
 class Items(NamedTuple):
-    """A batch of items, the first with lane index ``start``."""
+    """Items, the first with lane index ``start``; more than one are a Batch."""
 
     start: int
     attempts: int
-    payloads: list[bytes]
+    payloads: list[bytes] | Batch
 
 
 class ParcelFrame(NamedTuple):
@@ -134,15 +133,16 @@ def encode_items(start: int, attempts: int, payloads: Sequence[bytes]) -> bytes:
     if count == 1:
         data = payloads[0]
         return data + _ONE_ITEM.pack(len(data), start, attempts, 1, Kind.ITEMS)
-    return b"".join(payloads) + pack(
-        f"<{count}IQIIB", *map(len, payloads), start, attempts, count, Kind.ITEMS
-    )
+    return encode_list(payloads) + _ITEMS.pack(start, attempts, count, Kind.ITEMS)
 
 
 def decode_items(data: bytes) -> Items:
-    """The batch in an ITEMS."""
+    """The items in an ITEMS."""
     start, attempts, count, _ = _unpack(_ITEMS, data)
-    return Items(start, attempts, _split(data, count, len(data) - _ITEMS.size))
+    end = len(data) - _ITEMS.size
+    if count == 1:
+        return Items(start, attempts, _split(data, count, end))
+    return Items(start, attempts, Batch(data, count, end))
 
 
 def peek_items(data: bytes) -> tuple[int, int]:

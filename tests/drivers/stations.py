@@ -146,7 +146,7 @@ def connected(stations: Stations, **changes: Any) -> tuple[Any, Any]:
 def fill(peer: PeerStation) -> int:
     """Put until the lane is full: how many items went into it."""
     count = 0
-    while peer.put(b"x" * 20_000):  # too large for the ring
+    while peer.put(b"." * 20_000):  # too large for the ring
         count += 1
     return count
 

@@ -21,7 +21,7 @@ from aioprocq.drivers.transport import (
 from aioprocq.machines.hub import Hub
 from aioprocq.machines.record import Loaded
 from aioprocq.wire import frames as wire
-from aioprocq.wire.frames import MAX_FRAME, PUT_SUFFIX, Kind
+from aioprocq.wire.frames import MAX_FRAME, Kind
 from aioprocq.wire.page import new_page
 from aioprocq.wire.payload import Descriptor
 from tests.death.scarcity import scarce
@@ -47,7 +47,7 @@ class Peer:
 
     def put(self, *items: bytes) -> None:
         for item in items:
-            self.up.send(item + PUT_SUFFIX)
+            self.up.send(item + STOP)
 
     def send_parcel(self, data: bytes, *numbers: int) -> None:
         self.up.send(wire.encode_flag(Kind.ANNOUNCE, len(numbers)))
@@ -67,6 +67,9 @@ class Peer:
     def close(self) -> None:
         self.hang_up()
         self.connection.close()
+
+
+STOP = b"."
 
 
 @pytest.fixture
@@ -201,7 +204,7 @@ def test_an_announcement_that_nothing_follows_does_no_harm(
     peer.up.send(wire.encode_flag(Kind.ANNOUNCE, 1))
     peer.put(b"instead")
     peer.read()
-    assert peer.read() == ([], b"instead" + PUT_SUFFIX)
+    assert peer.read() == ([], b"instead" + STOP)
     assert peer.connection.announced == 0
     peer.up.send(wire.encode_flag(Kind.ANNOUNCE, 1))
     peer.send_parcel(parcel(), memory)

@@ -10,6 +10,7 @@ from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.wire.ahead import Opened, open_ahead
+from aioprocq.wire.batch import Batch
 from aioprocq.wire.frames import REPORT, Ask
 from aioprocq.wire.page import ANNOUNCE_WAITS, SETTLED, State
 from aioprocq.wire.payload import pack_item
@@ -65,7 +66,7 @@ def with_a_batch(stations: Stations, *items: object, **changes: Any) -> Any:
     drive(hub)
     peer.end_get(waiter, took=False)
     peer.refresh()
-    assert len(peer.machine.items) == len(items)
+    assert peer.machine.available() == len(items)
     return hub, peer
 
 
@@ -112,10 +113,10 @@ def test_hand_outs_at_once_are_told_when_that_is_due(stations: Stations) -> None
 def meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
     """Have something happen while a batch is unpickled."""
 
-    def opening(payloads: list[Any]) -> list[object] | None:
+    def opening(batch: Batch) -> list[object] | None:
         monkeypatch.undo()
         then()
-        return open_ahead(payloads)
+        return open_ahead(batch)
 
     monkeypatch.setattr(module, "open_ahead", opening)
 
@@ -136,7 +137,7 @@ def test_what_is_taken_back_while_a_batch_is_unpickled_stays_with_the_hub(
     hub, peer = with_a_batch(stations, 1, 2, 3)
     meanwhile(monkeypatch, hub.refresh)
     assert peer.take(None) is None
-    assert not peer.machine.items
+    assert not peer.machine.available()
     drive(hub)
     assert [take(hub) for _ in range(3)] == [1, 2, 3]
 
@@ -356,7 +357,7 @@ def test_a_shutdown_holds_here_at_once_and_there_when_it_is_read(
     assert waiter.ended
     peer.end_put(waiter)
     with pytest.raises(QueueShutDown):
-        peer.put(b"")
+        peer.put(b".")
     put_before = hub.put(pickle.dumps(1))
     drive(hub)
     with pytest.raises(QueueShutDown):
@@ -419,7 +420,7 @@ def test_an_owner_that_left_in_order_has_shut_the_queue_down(
     with pytest.raises(QueueShutDown):
         get(peer)
     with pytest.raises(QueueShutDown):
-        peer.put(b"")
+        peer.put(b".")
 
 
 def test_the_figures_are_those_that_the_owner_published(stations: Stations) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from aioprocq.machines.peer import Peer
 from aioprocq.machines.record import DeadRecord, Frame, Loaded
 from aioprocq.wire import frames as wire
-from aioprocq.wire.frames import PUT_SUFFIX, Ask, Kind
+from aioprocq.wire.frames import Ask, Kind
 from aioprocq.wire.page import HANDED, ROOM, SETTLED, State
 from aioprocq.wire.payload import Parcel
 
@@ -76,8 +76,6 @@ class PeerProcess:
         items = [
             self.world.new_item(self.name, size, parcel=parcel) for _ in range(count)
         ]
-        if count == 1 and not parcel:
-            items[0].size += 1
         done = self._put(items)
         for item in items[done:] if wait else ():
             self._wait_to_put(item)
@@ -113,7 +111,7 @@ class PeerProcess:
             announce = wire.encode_flag(Kind.ANNOUNCE, len(payload.descriptors))
             return [announce, Loaded(data, payload.descriptors)]
         if len(items) == 1:
-            return [payload + PUT_SUFFIX]
+            return [payload]
         return [wire.encode_batch([item.payload for item in items])]  # type: ignore[misc]
 
     def _wait_to_put(self, item: Item) -> None:
@@ -203,8 +201,8 @@ class PeerProcess:
     def take_some(self, most: int) -> None:
         """Open the batch that is here, and take some of it at once."""
         machine = self.machine
-        if machine.items and not machine.open:
-            machine.opened(machine.handed, list(machine.items))
+        if not machine.items and (batch := machine.next_sealed()) is not None:
+            machine.opened(batch, machine.handed, list(batch))
         taken = machine.take_many(most)
         if self.world.settings.joinable:
             machine.hold_many(len(taken), 1)
@@ -251,7 +249,8 @@ class PeerProcess:
     ) -> None:
         """Hand out one item, or several, with other things happening in the middle."""
         machine = self.machine
-        waiting = [*machine.items, *(p for batch in machine.later for p in batch[2])]
+        waiting = [*machine.items, *(machine.sealed or ())]
+        waiting += (p for batch in machine.later for p in batch[2])
         before = machine.handed
 
         def pause() -> None:

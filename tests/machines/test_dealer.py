@@ -63,7 +63,7 @@ def hands_out(dealer: Dealer, peer: PeerRecord, index: int) -> int:
 def sent(peer: PeerRecord) -> list[list[bytes]]:
     """The batches in a peer's outbox."""
     frames = (frame for frame in peer.outbox if isinstance(frame, bytes))
-    return [decode_items(f).payloads for f in frames if f[-1] == Kind.ITEMS]
+    return [list(decode_items(f).payloads) for f in frames if f[-1] == Kind.ITEMS]
 
 
 def deliver(peer: PeerRecord) -> list[bytes]:
@@ -81,7 +81,7 @@ def parcel(name: bytes = b"big") -> Parcel:
 
 
 def test_without_wanting_nothing_is_sent():
-    dealer = make_dealer(b"a")
+    dealer = make_dealer(b"a.")
     peer = join(dealer)
     dealer.deal()
     assert not peer.outbox
@@ -89,10 +89,10 @@ def test_without_wanting_nothing_is_sent():
 
 
 def test_items_are_sent_against_credit():
-    dealer = make_dealer(b"a", b"b", b"c")
+    dealer = make_dealer(b"a.", b"b.", b"c.")
     peer = join(dealer, 2)
     dealer.deal()
-    assert sent(peer) == [[b"a", b"b"]]
+    assert sent(peer) == [[b"a.", b"b."]]
     assert dealer.flying == 2
     assert dealer.available == 1
     assert list(dealer.outgoing) == [peer]
@@ -101,7 +101,7 @@ def test_items_are_sent_against_credit():
 
 
 def test_what_waits_is_shared():
-    dealer = make_dealer(*[b"x"] * 10)
+    dealer = make_dealer(*[b"x."] * 10)
     peers = [join(dealer, 99) for _ in range(3)]
     dealer.deal()
     batches = [list(map(len, sent(peer))) for peer in peers]
@@ -112,17 +112,17 @@ def test_what_waits_is_shared():
 def test_each_in_its_turn():
     dealer = make_dealer()
     peers = [join(dealer, 9) for _ in range(2)]
-    for letter in (b"a", b"b", b"c"):
+    for letter in (b"a.", b"b.", b"c."):
         dealer.store.put(letter)
         dealer.deal()
-    assert [sent(peer) for peer in peers] == [[[b"a"], [b"c"]], [[b"b"]]]
+    assert [sent(peer) for peer in peers] == [[[b"a."], [b"c."]], [[b"b."]]]
 
 
 def test_those_who_are_blocked_come_before_those_who_ask_ahead():
-    dealer = make_dealer(b"a")
+    dealer = make_dealer(b"a.")
     ahead, blocked = join(dealer, 9), join(dealer, 9, blocked=True)
     dealer.deal()
-    assert sent(blocked) == [[b"a"]]
+    assert sent(blocked) == [[b"a."]]
     assert not sent(ahead)
     dealer.check_invariants()
 
@@ -138,7 +138,7 @@ def test_a_peer_that_asked_ahead_can_become_blocked():
 
 
 def test_waiters_of_the_owner_come_first():
-    dealer = make_dealer(b"a", b"b")
+    dealer = make_dealer(b"a.", b"b.")
     first, second = Waiter(), Waiter()
     peer = join(dealer, 9, blocked=True)
     dealer.getters.append(first)
@@ -146,7 +146,7 @@ def test_waiters_of_the_owner_come_first():
     assert dealer.woken == [first]
     assert first.woken
     assert dealer.reserved == 1
-    assert sent(peer) == [[b"b"]] or sent(peer) == [[b"a"]]
+    assert sent(peer) == [[b"b."]] or sent(peer) == [[b"a."]]
     dealer.getters.append(second)
     dealer.deal()
     assert not second.woken, "what waits is kept for the first"
@@ -155,12 +155,12 @@ def test_waiters_of_the_owner_come_first():
 
 @pytest.mark.parametrize("hindrance", ["stalled", "gone"])
 def test_a_peer_that_cannot_be_sent_items_loses_its_turn(hindrance):
-    dealer = make_dealer(b"a")
+    dealer = make_dealer(b"a.")
     peer, other = join(dealer, 9), join(dealer, 9)
     setattr(peer, hindrance, True)
     dealer.deal()
     assert not sent(peer)
-    assert sent(other) == [[b"a"]]
+    assert sent(other) == [[b"a."]]
     assert not peer.listed
     dealer.enlist(peer)
     assert not peer.listed
@@ -175,7 +175,7 @@ def test_a_peer_stands_in_line_once():
 
 def test_a_parcel_is_announced():
     big = parcel()
-    dealer = make_dealer(b"a", big, b"b")
+    dealer = make_dealer(b"a.", big, b"b.")
     peer = join(dealer, 9)
     dealer.deal()
     items, announce, loaded, more = peer.outbox
@@ -187,8 +187,8 @@ def test_a_parcel_is_announced():
     assert decode_parcel(loaded.data) == (1, 0, 99, big.head)
     assert isinstance(items, bytes)
     assert isinstance(more, bytes)
-    assert decode_items(items).payloads == [b"a"]
-    assert decode_items(more).payloads == [b"b"]
+    assert decode_items(items).payloads == [b"a."]
+    assert decode_items(more).payloads == [b"b."]
     dealer.check_invariants()
 
 
@@ -211,7 +211,7 @@ def test_dead_letters():
 
 
 def test_absorbing_in_a_plain_queue():
-    dealer = make_dealer(b"a", b"b", b"c")
+    dealer = make_dealer(b"a.", b"b.", b"c.")
     peer = join(dealer, 9)
     dealer.deal()
     assert hands_out(dealer, peer, 2) == 4, "handed out, and finished"
@@ -222,7 +222,7 @@ def test_absorbing_in_a_plain_queue():
 
 
 def test_absorbing_in_a_joinable_queue():
-    dealer = make_dealer(b"a", b"b", b"c", joinable=True)
+    dealer = make_dealer(b"a.", b"b.", b"c.", joinable=True)
     peer = join(dealer, 9)
     dealer.deal()
     assert hands_out(dealer, peer, 2) == 2
@@ -259,7 +259,7 @@ def test_a_single_consumer_need_not_say_that_it_is_blocked():
 
 
 def test_a_crowd_says_when_it_is_blocked():
-    dealer = make_dealer(b"a")
+    dealer = make_dealer(b"a.")
     one = join(dealer, 2)
     dealer.deal()
     assert one.lane.in_air == 1
@@ -288,9 +288,9 @@ def test_who_has_just_begun_to_wait_comes_first():
     waits_in_its_page(dealer)
     last = waits_in_its_page(dealer)
     busy = join(dealer, 3)
-    dealer.store.put(b"a")
+    dealer.store.put(b"a.")
     dealer.deal()
-    assert sent(last) == [[b"a"]]
+    assert sent(last) == [[b"a."]]
     assert sent(busy) == []
     dealer.check_invariants()
 
@@ -301,24 +301,24 @@ def test_who_has_something_else_in_hand_does_not():
     dealer.deal()
     other.page[HANDED] = 1
     blocked = join(dealer, 3, blocked=True)
-    dealer.store.put(b"a")
+    dealer.store.put(b"a.")
     dealer.deal()
-    assert sent(blocked) == [[b"a"]]
+    assert sent(blocked) == [[b"a."]]
     other.page[SETTLED] = 1
-    dealer.store.put(b"b")
+    dealer.store.put(b"b.")
     dealer.deal()
-    assert sent(other) == [[b"held"], [b"b"]]
+    assert sent(other) == [[b"held"], [b"b."]]
 
 
 def test_who_has_not_read_what_it_was_sent_does_not():
-    dealer = make_dealer(b"a")
+    dealer = make_dealer(b"a.")
     first = waits_in_its_page(dealer)
     dealer.deal()
     second = join(dealer, 3, blocked=True)
-    dealer.store.put(b"b")
+    dealer.store.put(b"b.")
     dealer.deal()
-    assert sent(first) == [[b"a"]]
-    assert sent(second) == [[b"b"]]
+    assert sent(first) == [[b"a."]]
+    assert sent(second) == [[b"b."]]
 
 
 # Taking back
@@ -334,43 +334,43 @@ def busy(*payloads: Payload, joinable: bool = False) -> tuple[Dealer, PeerRecord
 
 
 def test_nobody_starves_while_nobody_waits():
-    dealer, _ = busy(b"a", b"b")
+    dealer, _ = busy(b"a.", b"b.")
     assert not dealer.starved()
     assert dealer.starved(polls=True)
 
 
 def test_a_waiter_of_the_owner_starves_while_a_peer_has_items():
-    dealer, _ = busy(b"a", b"b")
+    dealer, _ = busy(b"a.", b"b.")
     dealer.getters.append(Waiter())
     assert dealer.starved()
 
 
 def test_nobody_starves_while_something_waits():
-    dealer, _ = busy(b"a")
+    dealer, _ = busy(b"a.")
     other = join(dealer, 1, blocked=True)
     assert dealer.starved()
-    dealer.store.put(b"b")
+    dealer.store.put(b"b.")
     assert not dealer.starved()
     dealer.deal()
-    assert sent(other) == [[b"b"]]
+    assert sent(other) == [[b"b."]]
 
 
 def test_nobody_starves_while_nothing_is_on_its_way():
-    dealer, peer = busy(b"a")
+    dealer, peer = busy(b"a.")
     join(dealer, 1, blocked=True)
     hands_out(dealer, peer, 1)
     assert not dealer.starved()
 
 
 def test_a_peer_that_cannot_be_sent_items_does_not_starve():
-    dealer, _ = busy(b"a")
+    dealer, _ = busy(b"a.")
     other = join(dealer, 1, blocked=True)
     other.stalled = True
     assert not dealer.starved()
 
 
 def test_nobody_starves_for_what_is_on_its_way_to_it():
-    dealer, peer = busy(b"a")
+    dealer, peer = busy(b"a.")
     dealer.promote(peer)
     assert not dealer.starved()
     other = join(dealer, 1, blocked=True)
@@ -383,7 +383,7 @@ def test_nobody_starves_for_what_is_on_its_way_to_it():
 
 
 def test_victims_are_those_who_have_not_handed_out_anything_for_a_while():
-    dealer, peer = busy(*[b"x"] * 5)
+    dealer, peer = busy(*[b"x."] * 5)
     join(dealer, 1, blocked=True)
     assert dealer.victims() == []
     assert dealer.victims() == [peer]
@@ -395,7 +395,7 @@ def test_victims_are_those_who_have_not_handed_out_anything_for_a_while():
 
 
 def test_who_has_most_is_taken_from_first():
-    dealer = make_dealer(*[b"x"] * 5)
+    dealer = make_dealer(*[b"x."] * 5)
     one, other = join(dealer, 2), join(dealer, 3)
     dealer.deal()
     dealer.victims()
@@ -403,7 +403,7 @@ def test_who_has_most_is_taken_from_first():
 
 
 def test_who_was_blocked_is_given_time_to_read():
-    dealer = make_dealer(b"a", b"b")
+    dealer = make_dealer(b"a.", b"b.")
     peer = join(dealer, 2, blocked=True)
     dealer.deal()
     dealer.getters.append(Waiter())
@@ -417,11 +417,11 @@ def test_who_was_blocked_is_given_time_to_read():
 
 
 def test_what_was_not_read_waits_again():
-    dealer, peer = busy(b"a", b"b")
+    dealer, peer = busy(b"a.", b"b.")
     lane = deliver(peer)
-    dealer.store.put(b"c")
+    dealer.store.put(b"c.")
     dealer.deal()
-    assert sent(peer) == [[b"c"]], "another one is still in the outbox"
+    assert sent(peer) == [[b"c."]], "another one is still in the outbox"
     dealer.reclaimed(peer, [*lane], recall=True)
     assert dealer.flying == 0
     assert dealer.store.waiting == 3
@@ -452,7 +452,7 @@ def test_what_else_was_in_the_lane_is_sent_again():
 
 
 def test_without_a_recall_what_was_read_is_left_alone():
-    dealer, peer = busy(b"a")
+    dealer, peer = busy(b"a.")
     deliver(peer)
     dealer.reclaimed(peer, [], recall=False)
     assert not peer.lane.frozen
@@ -469,7 +469,7 @@ def recalled(*payloads: Payload, joinable: bool = False) -> tuple[Dealer, PeerRe
 
 
 def test_a_recall():
-    dealer, peer = recalled(b"a", b"b", b"c")
+    dealer, peer = recalled(b"a.", b"b.", b"c.")
     assert (peer.page[EPOCH], peer.page[ALERT], peer.page[RECALLED]) == (1, 0, 0)
     assert peer.lane.frozen
     assert dealer.recalls == 1
@@ -489,7 +489,7 @@ def test_a_recall():
 
 
 def test_nothing_is_recalled_when_everything_was_handed_out():
-    dealer, peer = busy(b"a")
+    dealer, peer = busy(b"a.")
     deliver(peer)
     peer.page[HANDED] = 1
     dealer.reclaimed(peer, [], recall=True)
@@ -500,7 +500,7 @@ def test_nothing_is_recalled_when_everything_was_handed_out():
 
 
 def test_what_was_counted_before_the_recall_is_not_to_be_taken_back():
-    dealer, peer = busy(b"a", b"b")
+    dealer, peer = busy(b"a.", b"b.")
     deliver(peer)
     peer.page[HANDED] = 1
     dealer.reclaimed(peer, [], recall=True)
@@ -509,7 +509,7 @@ def test_what_was_counted_before_the_recall_is_not_to_be_taken_back():
 
 
 def test_what_is_announced_during_a_recall_is_in_doubt_until_the_peer_yields():
-    dealer, peer = recalled(b"a", b"b", b"c")
+    dealer, peer = recalled(b"a.", b"b.", b"c.")
     peer.page[HANDED] = 1
     dealer.verify()
     assert [stray.seq for stray in dealer.store.returned] == [1, 2]
@@ -523,7 +523,7 @@ def test_what_is_announced_during_a_recall_is_in_doubt_until_the_peer_yields():
 
 
 def test_what_was_handed_out_during_a_recall_counts_when_the_peer_yields():
-    dealer, peer = recalled(b"a", b"b", b"c")
+    dealer, peer = recalled(b"a.", b"b.", b"c.")
     peer.page[HANDED] = 1
     dealer.yielded(peer, 1)
     assert dealer.recalls == 0
@@ -533,7 +533,7 @@ def test_what_was_handed_out_during_a_recall_counts_when_the_peer_yields():
 
 
 def test_what_was_settled_during_a_recall_is_not_in_doubt():
-    dealer, peer = recalled(b"a", b"b", joinable=True)
+    dealer, peer = recalled(b"a.", b"b.", joinable=True)
     peer.page[HANDED] = 1
     assert dealer.absorb(peer) == 0
     assert dealer.absorb(peer, 1) == 1
@@ -545,19 +545,19 @@ def test_what_was_settled_during_a_recall_is_not_in_doubt():
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_a_yield_of_another_epoch(epoch):
-    dealer, peer = recalled(b"a")
+    dealer, peer = recalled(b"a.")
     dealer.yielded(peer, epoch)
     assert peer.lane.frozen
 
 
 def test_a_yield_that_nobody_has_asked_for():
-    dealer, peer = busy(b"a")
+    dealer, peer = busy(b"a.")
     dealer.yielded(peer, 0)
     assert dealer.flying == 1
 
 
 def test_a_lane_can_be_emptied_again_during_a_recall():
-    dealer, peer = recalled(b"a")
+    dealer, peer = recalled(b"a.")
     dealer.reclaimed(peer, [], recall=True)
     assert peer.page[EPOCH] == 1
     assert dealer.recalls == 1
@@ -565,7 +565,7 @@ def test_a_lane_can_be_emptied_again_during_a_recall():
 
 
 def test_a_peer_is_sent_nothing_before_it_has_yielded():
-    dealer, peer = recalled(b"a")
+    dealer, peer = recalled(b"a.")
     dealer.verify()
     peer.lane.want = 99
     dealer.promote(peer)
@@ -574,11 +574,11 @@ def test_a_peer_is_sent_nothing_before_it_has_yielded():
     dealer.yielded(peer, 1)
     wants(dealer, peer, 1, blocked=True)
     dealer.deal()
-    assert sent(peer) == [[b"a"]]
+    assert sent(peer) == [[b"a."]]
 
 
 def test_a_bounced_item_waits_again_and_all_behind_it():
-    dealer, peer = busy(b"a", b"b", b"c")
+    dealer, peer = busy(b"a.", b"b.", b"c.")
     deliver(peer)
     dealer.bounced(peer, 1)
     assert [stray.seq for stray in dealer.store.returned] == [1, 2]
@@ -589,7 +589,7 @@ def test_a_bounced_item_waits_again_and_all_behind_it():
 
 
 def test_a_bounced_item_that_was_taken_back_already():
-    dealer, peer = busy(b"a")
+    dealer, peer = busy(b"a.")
     dealer.bounced(peer, 7)
     assert dealer.flying == 1
     assert peer.page[RETURNS] == 1, "the peer waits for that"
@@ -599,7 +599,7 @@ def test_a_bounced_item_that_was_taken_back_already():
 
 
 def test_what_a_dead_peer_had_not_started_on_waits_again():
-    dealer, peer = busy(b"a", b"b", b"c", joinable=True)
+    dealer, peer = busy(b"a.", b"b.", b"c.", joinable=True)
     peer.page[HANDED], peer.page[SETTLED] = 2, 1
     wants(dealer, peer, 5)
     dealer.lost(peer, "it died")
@@ -616,7 +616,7 @@ def test_what_a_dead_peer_had_not_started_on_waits_again():
 
 
 def test_a_peer_that_dies_during_a_recall():
-    dealer, peer = recalled(b"a", b"b", joinable=True)
+    dealer, peer = recalled(b"a.", b"b.", joinable=True)
     peer.page[HANDED] = 1
     dealer.lost(peer, "it died")
     assert dealer.recalls == 0
@@ -645,7 +645,7 @@ def test_a_blocked_peer_that_dies():
         lambda dealer, peer: dealer.ahead.clear(),
         lambda dealer, peer: (
             dealer.getters.append(Waiter()),
-            dealer.store.put(b"x"),
+            dealer.store.put(b"x."),
         ),
     ],
 )

@@ -59,7 +59,7 @@ class Driver:
 
     def put(self, text: str) -> None:
         for letter in text:
-            self.hub.put(letter.encode())
+            self.hub.put(f"{letter}.".encode())
         self.settle()
 
     def connect(self) -> PeerRecord:
@@ -140,19 +140,19 @@ def test_items_come_from_peers():
     driver = Driver()
     peer = driver.connect()
     parcel = Parcel(b"\0", (Descriptor(-1),), 9)
-    driver.receive(peer, b"a\x01", wire.encode_batch([b"b", b"c"]))
+    driver.receive(peer, b"a.", wire.encode_batch([b"b.", b"c."]))
     driver.hub.receive_parcel(peer, b"", parcel)
     driver.settle()
-    assert list(driver.hub.store.fresh) == [b"a\x01", b"b", b"c", parcel]
+    assert list(driver.hub.store.fresh) == [b"a.", b"b.", b"c.", parcel]
     assert peer.received == 4
-    driver.hub.put_from(peer, [b"d", b"e"])
+    driver.hub.put_from(peer, [b"d.", b"e."])
     assert driver.hub.qsize() == 6
 
 
 def test_bytes_are_counted_as_they_came():
     driver = Driver(max_bytes=100)
     peer = driver.connect()
-    driver.receive(peer, b"a\x01")
+    driver.receive(peer, b"a.")
     driver.hub.receive_parcel(peer, b"", Parcel(b"\0", (), 9))
     assert peer.received_bytes == driver.hub.store.size == 11
 
@@ -207,9 +207,9 @@ def test_a_peer_is_sent_what_it_wants():
     driver.put("abc")
     peer = driver.connect()
     driver.wants(peer, 2)
-    assert items(peer) == [b"a", b"b"]
+    assert items(peer) == [b"a.", b"b."]
     driver.wants(peer, 1, blocked=False)
-    assert items(peer) == [b"c"]
+    assert items(peer) == [b"c."]
 
 
 def test_credit_does_not_shrink():
@@ -229,7 +229,7 @@ def test_a_full_lane():
     assert items(peer) == []
     assert driver.hub.sent(peer, stalled=False)
     driver.settle()
-    assert items(peer) == [b"a"]
+    assert items(peer) == [b"a."]
 
 
 def test_a_report_has_the_hub_look_at_the_page():
@@ -296,7 +296,7 @@ def test_an_item_that_bounced_waits_again():
     assert driver.hub.store.waiting == 2
     assert peer.lane.credit == 0
     driver.wants(peer, 2)
-    assert items(peer) == [b"b", b"c"]
+    assert items(peer) == [b"b.", b"c."]
 
 
 # Requests
@@ -348,8 +348,8 @@ def test_dead_letters():
     )
     *letters, reply = flush(peer)
     assert [wire.decode_dead(f) for f in letters if isinstance(f, bytes)] == [
-        (5, 1, "why", b"a"),
-        (5, 1, "why not", b"b"),
+        (5, 1, "why", b"a."),
+        (5, 1, "why not", b"b."),
     ]
     assert isinstance(reply, bytes)
     assert wire.decode_reply(reply) == (5, 2), "so many to wait for"
@@ -382,8 +382,8 @@ def test_a_poll_takes_back_what_others_have_not_started_on():
     owner.waking = False
     driver.tick()
     driver.tick()
-    driver.reclaim(owner, wire.encode_items(0, 0, [b"a", b"b"]))
-    assert items(peer) == [b"a"]
+    driver.reclaim(owner, wire.encode_items(0, 0, [b"a.", b"b."]))
+    assert items(peer) == [b"a."]
     assert driver.hub.store.waiting == 1
 
 
@@ -427,7 +427,7 @@ def test_who_polls_belongs_to_the_crowd():
     driver.put("b")
     poller = driver.connect()
     driver.receive(poller, wire.encode_request(5, Ask.POLL))
-    assert items(poller) == [b"b"]
+    assert items(poller) == [b"b."]
     assert peer.page[ANNOUNCE_WAITS] == poller.page[ANNOUNCE_WAITS] == 1
 
 
@@ -457,7 +457,7 @@ def test_items_of_a_busy_peer_go_to_one_that_is_blocked():
     driver.reclaim(busy)
     assert items(idle) == []
     driver.tick()
-    assert items(idle) == [b"b", b"c"]
+    assert items(idle) == [b"b.", b"c."]
     assert driver.hub.deadline is None
     yields(driver, busy)
     assert not busy.lane.frozen
@@ -544,7 +544,7 @@ def test_a_producer_is_granted_room():
     assert kinds(peer) == [Kind.ROOM]
     assert peer.page[ROOM] == 1
     assert peer in driver.hub.dealer.outgoing
-    driver.receive(peer, b"a\x01", wire.encode_need(2, 0))
+    driver.receive(peer, b"a.", wire.encode_need(2, 0))
     assert kinds(peer) == []
     driver.hub.take()
     driver.settle()
@@ -556,7 +556,7 @@ def test_a_busy_producer_is_granted_room_ahead():
     peer = driver.connect()
     driver.receive(peer, wire.encode_need(1, 0))
     assert peer.page[ROOM] == 1
-    driver.receive(peer, b"a\x01")
+    driver.receive(peer, b"a.")
     assert peer.page[ROOM] == 11
 
 
@@ -574,7 +574,7 @@ def test_room_that_is_not_used_is_taken_back_for_who_waits():
     driver = Driver(4)
     idle = driver.connect()
     driver.receive(idle, wire.encode_need(1, 0))
-    driver.receive(idle, b"a\x01")
+    driver.receive(idle, b"a.")
     assert idle.granted == 2
     for _ in range(3):
         driver.hub.wait_to_put(Waiter())
@@ -587,7 +587,7 @@ def test_room_that_is_not_used_is_taken_back_for_who_waits():
     driver.hub.tick(driver.now)
     assert len(driver.settle()) == 1, "one place is in use"
     assert len(driver.hub.room.line) == 1
-    driver.receive(idle, b"b\x01")
+    driver.receive(idle, b"b.")
     driver.hub.take()
     assert len(driver.settle()) == 1
     driver.tick()
@@ -604,7 +604,7 @@ def test_two_producers_do_not_take_the_same_place_from_each_other_forever():
     driver.tick()
     assert one.page[ROOM] == 1
     one.page[PUT] = 1
-    driver.receive(one, b"a\x01")
+    driver.receive(one, b"a.")
     driver.hub.take()
     driver.settle()
     assert other.page[ROOM] == 1
@@ -636,7 +636,7 @@ def test_what_is_delivered_again_comes_on_top():
     assert driver.hub.qsize() == 2
     peer = driver.connect()
     driver.wants(peer, 9)
-    assert items(peer) == [b"a", b"b"]
+    assert items(peer) == [b"a.", b"b."]
     driver.settle()
 
 
@@ -816,9 +816,9 @@ def test_an_item_that_kills_its_consumers_ends_as_a_dead_letter():
 )
 def test_invariants_are_checked(harm):
     hub = Driver(1).hub
-    hub.put(b"a")
+    hub.put(b"a.")
     hub.take()
-    hub.put(b"b")
+    hub.put(b"b.")
     hub.check_invariants()
     if harm.__code__.co_names[0] == "joiners":
         hub.take()

@@ -71,11 +71,11 @@ def consumer(hub: Hub, count: int) -> PeerRecord:
 
 def test_what_is_put_is_taken_in_order():
     hub = make_hub()
-    hub.put(b"a")
-    hub.put(b"b")
+    hub.put(b"a.")
+    hub.put(b"b.")
     assert hub.qsize() == 2
-    assert hub.take() == Stray(0, 0, b"a")
-    assert hub.take() == Stray(1, 0, b"b")
+    assert hub.take() == Stray(0, 0, b"a.")
+    assert hub.take() == Stray(1, 0, b"b.")
     assert hub.take() is None
     assert hub.qsize() == 0
 
@@ -115,13 +115,13 @@ def test_a_getter_waits_for_an_item():
     first, second = Waiter(), Waiter()
     hub.wait_to_get(first)
     hub.wait_to_get(second)
-    hub.put(b"a")
+    hub.put(b"a.")
     assert settle(hub) == [first]
     assert hub.dealer.available == 0
     hub.stop_getting(first)
     assert hub.take() is not None
     assert settle(hub) == []
-    hub.put(b"b")
+    hub.put(b"b.")
     assert settle(hub) == [second]
 
 
@@ -130,7 +130,7 @@ def test_a_getter_that_was_woken_and_cancelled_passes_its_turn_on():
     first, second = Waiter(), Waiter()
     hub.wait_to_get(first)
     hub.wait_to_get(second)
-    hub.put(b"a")
+    hub.put(b"a.")
     assert settle(hub) == [first]
     hub.stop_getting(first)
     hub.stop_getting(first)
@@ -142,14 +142,14 @@ def test_a_getter_that_waits_no_longer():
     waiter = Waiter()
     hub.wait_to_get(waiter)
     hub.stop_getting(waiter)
-    hub.put(b"a")
+    hub.put(b"a.")
     assert settle(hub) == []
     assert hub.dealer.available == 1
 
 
 def test_a_putter_waits_for_room():
     hub = make_hub(1)
-    hub.put(b"a")
+    hub.put(b"a.")
     first, second = Waiter(), Waiter()
     hub.wait_to_put(first)
     hub.wait_to_put(second)
@@ -160,13 +160,13 @@ def test_a_putter_waits_for_room():
     assert not hub.fits(1), "the place is kept"
     hub.stop_putting(first)
     assert hub.fits(1)
-    hub.put(b"b")
+    hub.put(b"b.")
     assert settle(hub) == []
 
 
 def test_a_putter_that_was_woken_and_cancelled_passes_its_turn_on():
     hub = make_hub(1)
-    hub.put(b"a")
+    hub.put(b"a.")
     first, second = Waiter(), Waiter()
     hub.wait_to_put(first)
     hub.wait_to_put(second)
@@ -178,7 +178,7 @@ def test_a_putter_that_was_woken_and_cancelled_passes_its_turn_on():
 
 def test_a_putter_that_waits_no_longer():
     hub = make_hub(1)
-    hub.put(b"a")
+    hub.put(b"a.")
     waiter = Waiter()
     hub.wait_to_put(waiter)
     hub.stop_putting(waiter)
@@ -192,7 +192,7 @@ def test_a_putter_that_waits_no_longer():
 
 def test_what_the_owner_holds():
     hub = make_hub(joinable=True)
-    hub.put(b"a")
+    hub.put(b"a.")
     hub.take()
     assert hub.finish(0)
     assert not hub.finish(0)
@@ -201,12 +201,12 @@ def test_what_the_owner_holds():
 
 def test_what_the_owner_could_not_do():
     hub = make_hub(joinable=True, max_deliveries=2)
-    hub.put(b"a")
+    hub.put(b"a.")
     hub.take()
     assert hub.fail(0, "it rained")
-    assert hub.take() == Stray(0, 1, b"a")
+    assert hub.take() == Stray(0, 1, b"a.")
     assert hub.fail(0, "it rained again")
-    assert hub.news() == [DeadRecord(b"a", 2, "it rained again")]
+    assert hub.news() == [DeadRecord(b"a.", 2, "it rained again")]
     assert hub.news() == []
     assert hub.take() is None
 
@@ -231,8 +231,8 @@ def test_the_oldest_item_that_is_held_anywhere():
 def test_the_oldest_is_the_one_that_was_put_first():
     # Not the one that was handed out first, and not one of the owner's.
     hub = make_hub(joinable=True)
-    hub.put(b"a")
-    hub.put(b"b")
+    hub.put(b"a.")
+    hub.put(b"b.")
     hub.take()
     hub.take()
     hub.fail(0, "it rained")
@@ -251,7 +251,7 @@ def test_waiting_until_everything_is_done():
     hub.wait_to_join(waiter)
     assert settle(hub) == [waiter]
     assert waiter.woken
-    hub.put(b"a")
+    hub.put(b"a.")
     hub.wait_to_join(other)
     assert settle(hub) == []
     hub.take()
@@ -263,7 +263,7 @@ def test_waiting_until_everything_is_done():
 def test_waiting_no_longer_until_everything_is_done():
     hub = make_hub(joinable=True)
     waiter = Waiter()
-    hub.put(b"a")
+    hub.put(b"a.")
     hub.wait_to_join(waiter)
     hub.stop_joining(waiter)
     hub.stop_joining(waiter)
@@ -277,7 +277,7 @@ def test_waiting_no_longer_until_everything_is_done():
 
 def test_a_shutdown_lets_gets_drain():
     hub = make_hub(1)
-    hub.put(b"a")
+    hub.put(b"a.")
     putter, getter = Waiter(), Waiter()
     hub.wait_to_put(putter)
     hub.shutdown(immediate=False)
@@ -295,8 +295,8 @@ def test_a_shutdown_lets_gets_drain():
 
 def test_an_immediate_shutdown_throws_away_what_waits():
     hub = make_hub(joinable=True)
-    hub.put(b"a")
-    hub.put(b"b")
+    hub.put(b"a.")
+    hub.put(b"b.")
     hub.take()
     hub.shutdown(immediate=True)
     settle(hub)
@@ -309,7 +309,7 @@ def test_an_immediate_shutdown_throws_away_what_waits():
 
 def test_a_shutdown_can_become_immediate():
     hub = make_hub()
-    hub.put(b"a")
+    hub.put(b"a.")
     hub.shutdown(immediate=False)
     settle(hub)
     hub.shutdown(immediate=True)
@@ -336,8 +336,8 @@ def test_after_a_putter_was_woken_a_shutdown_frees_its_place():
 def test_statistics():
     hub = make_hub(2, joinable=True, max_deliveries=1)
     peer = consumer(hub, 2)
-    hub.put(b"c")
-    hub.put(b"d")
+    hub.put(b"c.")
+    hub.put(b"d.")
     hub.take()
     hub.fail(2, "it rained")
     hub.take()
@@ -368,7 +368,7 @@ def test_what_is_published():
     assert hub.page[BEGUN]
     peer = consumer(hub, 2)
     hub.put(b"mine")
-    hub.receive(peer, b"theirs\x01")
+    hub.receive(peer, b"theirs.")
     settle(hub)
     assert (hub.page[QSIZE], hub.page[UNFINISHED], hub.page[STATE]) == (4, 4, 0)
     assert (peer.page[ABSORBED], peer.page[ARRIVED], peer.page[COUNTED]) == (0, 1, 0)
@@ -387,7 +387,7 @@ def test_whether_a_put_is_still_to_come_is_published():
     hub.shutdown(immediate=False)
     settle(hub)
     assert (hub.page[BEGUN], hub.page[STATE]) == (1, State.SHUT)
-    hub.receive(peer, b"x\x01")
+    hub.receive(peer, b"x.")
     settle(hub)
     assert (hub.page[BEGUN], hub.page[STATE]) == (0, State.SHUT)
     hub.take()

@@ -8,6 +8,7 @@ from aioprocq.errors import ProtocolError
 from aioprocq.machines.peer import Peer
 from aioprocq.machines.record import DeadRecord, Waiter
 from aioprocq.wire import frames as wire
+from aioprocq.wire.batch import Batch
 from aioprocq.wire.frames import Ask, Kind
 from aioprocq.wire.page import (
     ABSORBED,
@@ -45,7 +46,7 @@ def receives(
     peer: Peer, start: int, text: str, attempts: int = 0, now: float = NOW
 ) -> None:
     """A batch of items of one letter comes."""
-    payloads = [letter.encode() for letter in text]
+    payloads = [f"{letter}.".encode() for letter in text]
     peer.receive(wire.encode_items(start, attempts, payloads), now)
     peer.check_invariants()
 
@@ -94,7 +95,7 @@ def holds(peer: Peer, count: int, holder: str | None = "me") -> None:
     """So many items come, and are handed out."""
     receives(peer, peer.received, "x" * count)
     for _ in range(count):
-        assert peer.take() == b"x"
+        assert peer.take() == b"x."
         peer.hold(holder)
     flush(peer)
 
@@ -114,10 +115,10 @@ def test_items_are_handed_out_in_order():
     receives(peer, 0, "ab")
     receives(peer, 5, "c", attempts=2)
     assert peer.available() == 3
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     assert (peer.page[HANDED], peer.handed, peer.attempts) == (1, 1, 0)
-    assert peer.take() == b"b"
-    assert peer.take() == b"c"
+    assert peer.take() == b"b."
+    assert peer.take() == b"c."
     assert (peer.page[HANDED], peer.handed, peer.attempts) == (6, 6, 2)
     assert peer.take() is None
     peer.check_invariants()
@@ -127,39 +128,62 @@ def test_a_parcel_is_handed_out():
     peer = make_peer()
     receives(peer, 0, "a")
     parcel = parcel_comes(peer, 1)
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     assert peer.take() is parcel
     assert peer.attempts == 2
 
 
 def opened(peer: Peer) -> None:
     """The batch that is here is opened: its items are in capitals then."""
-    items = [payload.decode().upper() for payload in peer.items]
-    peer.sealed = False
-    peer.opened(peer.handed, items)
+    batch = peer.next_sealed()
+    assert batch is not None
+    peer.opened(batch, peer.handed, capitals(batch))
     peer.check_invariants()
+
+
+def capitals(batch: Batch) -> list[object]:
+    return [payload.decode()[0].upper() for payload in batch]
 
 
 def test_a_batch_is_sealed_until_somebody_tries_to_open_it():
     peer = make_peer()
     receives(peer, 0, "a")
-    assert not peer.sealed, "one item is not worth it"
-    assert peer.take() == b"a"
+    assert peer.next_sealed() is None, "one item is not worth it"
+    assert peer.take() == b"a."
     receives(peer, 1, "bcd")
     receives(peer, 4, "ef")
-    assert peer.sealed
+    assert peer.available() == 5
     assert not peer.open
     opened(peer)
     assert [peer.take() for _ in "bcd"] == ["B", "C", "D"]
-    assert peer.take() == b"e"
-    assert (peer.sealed, peer.open) == (True, False), "the next batch is another one"
+    batch = peer.next_sealed()
+    assert batch is not None
+    assert not peer.open, "the next batch is another one"
+    peer.opened(batch, peer.handed, None)
+    assert [peer.take(), peer.take(), peer.take()] == [b"e.", b"f.", None]
+
+
+def test_a_batch_is_opened_by_one_at_a_time():
+    peer = make_peer()
+    receives(peer, 0, "ab")
+    batch = peer.next_sealed()
+    assert batch is not None
+    assert peer.next_sealed() is None
+    assert peer.take() == b"a.", "who comes meanwhile does not wait for that"
+    peer.opened(batch, 0, capitals(batch))
+    assert peer.take() == "B"
+    receives(peer, 2, "cd")
+    opened(peer)
+    assert peer.take() == "C"
 
 
 def test_what_was_handed_out_while_the_batch_was_opened_is_not_handed_out_again():
     peer = make_peer()
     receives(peer, 5, "abc")
-    assert peer.take() == b"a"
-    peer.opened(5, ["A", "B", "C"])
+    batch = peer.next_sealed()
+    assert batch is not None
+    assert peer.take() == b"a."
+    peer.opened(batch, 5, ["A", "B", "C"])
     peer.check_invariants()
     assert [peer.take() for _ in range(3)] == ["B", "C", None]
 
@@ -168,13 +192,15 @@ def test_what_was_handed_out_while_the_batch_was_opened_is_not_handed_out_again(
 def test_what_was_given_back_while_it_was_opened_is_not_handed_out(text):
     peer = make_peer()
     receives(peer, 5, "abc")
+    batch = peer.next_sealed()
+    assert batch is not None
     recall(peer, counted=5)
     peer.starving(NOW)
     if text:
         receives(peer, 8, text)
-    peer.opened(5, ["A", "B", "C"])
+    peer.opened(batch, 5, ["A", "B", "C"])
     assert not peer.open
-    assert [peer.take() for _ in text] == [letter.encode() for letter in text]
+    assert [peer.take() for _ in text] == [f"{letter}.".encode() for letter in text]
     assert peer.take() is None
 
 
@@ -190,13 +216,13 @@ def test_items_of_an_open_batch_are_handed_out_at_once():
     assert [peer.holdings.drop_first("me") for _ in range(3)] == [5, 6, 7]
     assert peer.take_many(3) == ["D"]
     assert peer.take_many(3) == []
-    assert peer.take() == b"e"
+    assert peer.take() == b"e."
 
 
 def test_the_last_of_several_asks_ahead():
     peer = make_peer()
     receives(peer, 0, "a")
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     peer.starving(NOW + 0.01)
     receives(peer, 1, "bc", now=NOW + 0.01)
     opened(peer)
@@ -243,7 +269,7 @@ def test_a_getter_asks_for_an_item():
     assert waiter.woken
     peer.stop_getting(waiter)
     assert not waiter.woken
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
 
 
 def test_a_getter_for_whom_enough_is_on_its_way_asks_for_nothing():
@@ -323,7 +349,7 @@ def test_a_getter_for_whom_nothing_is_on_its_way_any_more_asks():
     peer = make_peer()
     robbed, waiting = waits(peer), waits(peer)
     receives(peer, 0, "a")
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     flush(peer)
     receives(peer, 1, "b")
     assert woken(peer) == [robbed]
@@ -358,7 +384,7 @@ def test_a_getter_that_was_cancelled_waits_no_longer():
     peer.stop_getting(waiter)
     receives(peer, 0, "a")
     assert woken(peer) == []
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
 
 
 def test_a_getter_that_was_robbed_asks_again():
@@ -366,7 +392,7 @@ def test_a_getter_that_was_robbed_asks_again():
     waiter = waits(peer)
     receives(peer, 0, "a")
     flush(peer)
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     peer.stop_getting(waiter)
     assert peer.take() is None
     peer.starving(NOW)
@@ -423,9 +449,9 @@ def test_watched_hand_outs_are_reported():
     peer = make_peer()
     receives(peer, 0, "ab")
     peer.page[ALERT] = 1
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     assert flush(peer) == []
-    assert peer.take() == b"b"
+    assert peer.take() == b"b."
     assert flush(peer) == [wire.REPORT]
 
 
@@ -436,7 +462,7 @@ def test_what_was_read_is_given_back():
     peer = make_peer()
     receives(peer, 0, "ab")
     receives(peer, 2, "c")
-    assert peer.take() == b"a"
+    assert peer.take() == b"a."
     recall(peer, counted=1)
     assert peer.take() is None
     assert peer.page[HANDED] == 1
@@ -452,7 +478,7 @@ def test_a_hand_out_that_the_hub_has_counted_is_not_taken_back():
     peer = make_peer()
     receives(peer, 0, "abc")
     recall(peer, counted=1)
-    assert peer.take() == b"a", "its announcement was there before the recall"
+    assert peer.take() == b"a.", "its announcement was there before the recall"
     assert flush(peer) == [wire.REPORT]
     assert peer.take() is None
     assert kinds(peer) == [Kind.YIELD]
@@ -561,7 +587,7 @@ def test_what_comes_behind_a_bounced_item_is_dropped_until_the_hub_knows():
     peer.bounce(2, None)
     receives(peer, 3, "c")
     assert peer.available() == 2
-    assert [peer.take() for _ in range(3)] == [b"a", b"b", None]
+    assert [peer.take() for _ in range(3)] == [b"a.", b"b.", None]
     assert peer.page[HANDED] == 2
     waiter = waits(peer)
     peer.hand_on()
@@ -569,7 +595,7 @@ def test_what_comes_behind_a_bounced_item_is_dropped_until_the_hub_knows():
     bounced(peer, 4)
     receives(peer, 4, "!c")
     assert woken(peer) == [waiter]
-    assert [peer.take() for _ in range(3)] == [b"!", b"c", None]
+    assert [peer.take() for _ in range(3)] == [b"!.", b"c.", None]
     assert peer.page[HANDED] == 6
 
 
@@ -582,7 +608,7 @@ def test_what_bounces_behind_a_bounced_item_is_dropped_like_the_rest():
     assert peer.failure is None
     bounced(peer, 3)
     receives(peer, 3, "bc")
-    assert [peer.take() for _ in range(4)] == [b"a", b"b", b"c", None]
+    assert [peer.take() for _ in range(4)] == [b"a.", b"b.", b"c.", None]
 
 
 def test_a_peer_in_which_something_bounced_can_be_recalled():
@@ -755,7 +781,7 @@ def test_dead_letters():
     peer = make_peer()
     waiter = Waiter()
     ident = peer.request(Ask.DEAD_LETTERS, waiter)
-    one, other = DeadRecord(b"a", 3, "why"), DeadRecord(b"b", 1, "why not")
+    one, other = DeadRecord(b"a.", 3, "why"), DeadRecord(b"b.", 1, "why not")
     peer.receive_dead(ident, one)
     peer.receive_dead(ident + 1, one)
     peer.receive_dead(ident, other)
@@ -770,10 +796,10 @@ def test_dead_letters_that_come_after_the_answer():
     peer = make_peer()
     waiter = Waiter()
     ident = peer.request(Ask.DEAD_LETTERS, waiter)
-    peer.receive_dead(ident, DeadRecord(b"a", 3, "why"))
+    peer.receive_dead(ident, DeadRecord(b"a.", 3, "why"))
     peer.receive(wire.encode_reply(ident, 2), NOW)
     assert woken(peer) == []
-    peer.receive_dead(ident, DeadRecord(b"b", 3, "why"))
+    peer.receive_dead(ident, DeadRecord(b"b.", 3, "why"))
     assert woken(peer) == [waiter]
 
 

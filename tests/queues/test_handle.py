@@ -19,7 +19,7 @@ from aioprocq import (
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
 from aioprocq.queues.handle import Handle, arrive
-from aioprocq.wire.frames import Ask
+from aioprocq.wire.frames import Ask, encode_items
 from aioprocq.wire.page import ALERT, NEVER
 from aioprocq.wire.payload import Descriptor, pack_item, unpacking
 from tests.drivers.stations import DEADLINE, make_settings, until
@@ -97,9 +97,9 @@ def batch_at(peer: Any) -> list[object]:
     machine = peer._handle.station._user()
     machine.page[ALERT] = NEVER
     items: list[object] = [1, 2, 3]
-    machine._add(0, 0, [b"1", b"2", b"3"], 0.0)
-    machine.sealed = False
-    machine.opened(0, items)
+    machine.receive(encode_items(0, 0, [pickle.dumps(item, 5) for item in items]), 0.0)
+    batch = machine.next_sealed()
+    machine.opened(batch, 0, items)
     return items
 
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioprocq.wire.ahead import SEALED, Opened, bare, open_ahead
-from aioprocq.wire.frames import PUT_SUFFIX
-from aioprocq.wire.payload import Descriptor, Parcel
+from aioprocq.wire.batch import Batch, encode_list
 
 plain = st.recursive(
     st.none()
@@ -32,8 +31,13 @@ class Ordinary:
     pass
 
 
-def pickled(*items: Any) -> list[bytes]:
-    return [dumps(item, 5) for item in items]
+def pickled(*items: Any) -> Batch:
+    return batch_of([dumps(item, 5) for item in items])
+
+
+def batch_of(pickles: list[bytes]) -> Batch:
+    data = encode_list(pickles)
+    return Batch(data, len(pickles), len(data))
 
 
 def items_of(opened: list[object] | None) -> list[object]:
@@ -44,10 +48,6 @@ def items_of(opened: list[object] | None) -> list[object]:
 def test_items_are_opened_in_their_order() -> None:
     items = [{"id": 1, "args": [1, 2.5]}, "text", (1, {2}), 10**30, True]
     assert open_ahead(pickled(*items)) == items
-
-
-def test_what_follows_the_pickle_does_not_matter() -> None:
-    assert open_ahead([data + PUT_SUFFIX for data in pickled(1, 2)]) == [1, 2]
 
 
 def test_what_could_be_mistaken_for_a_payload_or_for_none_is_wrapped() -> None:
@@ -105,20 +105,16 @@ def extension() -> Iterator[None]:
 
 @pytest.mark.usefixtures("extension")
 def test_with_extensions_every_item_waits_for_its_turn() -> None:
-    (data,) = pickled(Ordinary())
+    data = dumps(Ordinary(), 5)
     assert b"\x93" not in data
-    assert open_ahead([data, data]) is None
+    assert open_ahead(batch_of([data, data])) is None
 
 
 def test_where_one_fails_all_wait_for_their_turn() -> None:
-    one, two = pickled(1, [2])
-    assert open_ahead([one, two[:-1]]) is None
-    assert open_ahead([b"\x80\x05}]Ns.", one]) is None, "no dictionary has this key"
-
-
-def test_a_parcel_waits_for_its_turn() -> None:
-    parcel = Parcel(b"\0", (Descriptor(-1),), 5)
-    assert open_ahead([*pickled(1), parcel]) is None
+    one = dumps(1, 5)
+    assert open_ahead(batch_of([one, b"\x80\x05N\xff."])) is None
+    unhashable = b"\x80\x05}]Ns."
+    assert open_ahead(batch_of([unhashable, one])) is None, "no dictionary has this key"
 
 
 def test_one_does_not_look_for_ever() -> None:

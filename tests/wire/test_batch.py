@@ -1,0 +1,133 @@
+"""Batches: one pickle of all, and the pickle of each."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioprocq.errors import ProtocolError
+from aioprocq.wire import batch as batch_module
+from aioprocq.wire.batch import Batch, encode_list
+
+texts = st.text() | st.sampled_from(["h", "hh\0", "h\x1f", "the path", "\x94", "."])
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.binary() | texts,
+    # The same object twice is taken from the memo the second time.
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(texts, inner)
+        | inner.map(lambda item: [item, item])
+    ),
+    max_leaves=20,
+)
+
+
+def batch_of(items: list[Any]) -> Batch:
+    return batch_of_pickles([pickle.dumps(item, 5) for item in items])
+
+
+def batch_of_pickles(pickles: list[bytes]) -> Batch:
+    data = encode_list(pickles)
+    return Batch(data + b"rest", len(pickles), len(data))
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is unpickled."""
+    seen: list[bytes] = []
+
+    def loads(data: bytes) -> object:
+        seen.append(data)
+        return pickle.loads(data)
+
+    monkeypatch.setattr(batch_module, "loads", loads)
+    return seen
+
+
+@given(st.lists(plain, min_size=1))
+def test_items_come_out_as_they_went_in(items: list[object]) -> None:
+    batch = batch_of(items)
+    assert len(batch) == len(items)
+    assert list(batch) == [pickle.dumps(item, 5) for item in items]
+    assert batch.load() == items
+
+
+@given(st.lists(st.binary(), min_size=1))
+def test_whatever_ends_with_a_stop_is_there_again(bodies: list[bytes]) -> None:
+    pickles = [body + b"." for body in bodies]
+    assert list(batch_of_pickles(pickles)) == pickles
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"id": 7, "name": "job-123", "args": [1, 2, 3]}] * 3,
+        ["the path that he has shown", "hash"],
+        [list(range(1000, 1100)), "without the letter"],
+        [{f"key {number}": "the same"[:number] for number in range(9)}, "x" * 80],
+    ],
+    ids=["usual", "with the letter", "long", "long with the letter"],
+)
+def test_items_are_unpickled_as_one(items: list[Any], loaded: list[bytes]) -> None:
+    assert batch_of(items).load() == items
+    assert len(loaded) == 1
+
+
+KEY = "a key of many"
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [[KEY, KEY], 1],
+        [1, [{KEY: 1}, {KEY: 2}]],
+        ["h\n", 1],
+        [["h", *"abcdefghijklmnopqrstuvwxyz", *"ABCDEFGHIJKLM"], 1],
+        [list(map(str, range(300))), 1],
+    ],
+    ids=["memo", "deep", "looks like it", "long memo", "longer than one byte says"],
+)
+def test_items_that_may_use_their_memo_are_unpickled_one_by_one(
+    items: list[Any], loaded: list[bytes]
+) -> None:
+    assert batch_of(items).load() == items
+    assert loaded == [pickle.dumps(item, 5) for item in items]
+
+
+def test_what_makes_another_number_of_items_is_taken_one_by_one() -> None:
+    two = b"\x80\x05NN."
+    assert batch_of_pickles([two, pickle.dumps(1, 5)]).load() == [None, 1]
+
+
+def test_the_items_of_a_batch_are_no_more_than_they_were() -> None:
+    alias = ["shared"]
+    first, second = batch_of([alias, alias]).load()
+    assert first == second
+    assert first is not second
+
+
+def test_a_batch_looks_for_bytes_among_its_items_only() -> None:
+    batch = batch_of(["xyz", 7])
+    at = batch.find(b"xyz", 0)
+    assert batch.data[at : at + 3] == b"xyz"
+    assert batch.find(b"xyz", at + 1) == -1
+    assert batch.find(b"rest", 0) == -1
+    assert repr(batch).startswith("<batch of 2 items, ")
+
+
+def test_lengths_that_do_not_add_up() -> None:
+    data = bytearray(encode_list([b"abc.", b"de."]))
+    data[-4] += 1
+    with pytest.raises(ProtocolError, match="do not add up"):
+        Batch(bytes(data), 2, len(data))
+
+
+@pytest.mark.parametrize("count", [0, 3, 1000])
+def test_a_batch_that_says_it_is_longer_than_it_is(count: int) -> None:
+    data = encode_list([b"."])
+    with pytest.raises(ProtocolError, match=f"a batch of {count} items"):
+        Batch(data, count, len(data))
