@@ -255,7 +255,7 @@ class PeerLink(PeerReading):
             self._lose()
             raise self._gone_error()
 
-    def _ring_bell(self) -> None:
+    def _send_bell(self) -> None:
         try:
             self._send(wire.REPORT, DONTWAIT)
         except BlockingIOError:

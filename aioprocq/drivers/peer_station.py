@@ -17,9 +17,10 @@ from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
 from ..wire.ahead import open_ahead
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Ask, Kind
-from ..wire.page import ALERT, HANDED, PUBLISHED, State
+from ..wire.page import ALERT, BELL, HANDED, PUBLISHED, State
 from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE, PeerLink
+from .ring import RingWriter
 from .station import Token
 from .transport import (
     DONTWAIT,
@@ -44,31 +45,50 @@ class PeerStation(PeerLink):
         lock.acquire()
         try:
             machine = self.machine or self._user()
-            if isinstance(payload, Parcel):
-                return self._put_parcel(machine, payload)
             now = time.monotonic()
             burst, self._burst_until = now < self._burst_until, now + _BURST
-            size = len(payload) if machine.sized else 0
-            if self._shut or not (
-                machine.begin_put(1, size) if size else machine.begin_one()
+            ring = self._ring
+            if (
+                not burst
+                or ring is None
+                or type(payload) is not bytes
+                or machine.sized
+                or machine.outbox
             ):
+                return self._put_message(machine, payload)
+            if now > self._pulse_at:
+                self._feel_pulse(now)
+            if self._shut or not machine.begin_one():
                 self._check_open()
                 return False
-            ring = self._ring
-            if burst and ring is not None and not size and not machine.outbox:
-                if now > self._pulse_at:
-                    self._feel_pulse(now)
-                # What it follows may still be on the lane.
-                if ring.put(payload, machine.put - 1 if self._sent else None):
-                    self._sent = False
-                    if ring.must_ring():
-                        self._ring_bell()
-                    return True
-            return self._put_message(machine, payload, size)
+            # What it follows may still be on the lane.
+            if not ring.put(payload, machine.put - 1 if self._sent else None):
+                return self._send_put(machine, payload, 0)
+            self._sent = False
         finally:
             lock.release()
+        # To release a lock is a fence, as the ring needs one here.
+        if machine.page[BELL] != ring.rung:
+            self._ring_bell(ring)
+        return True
 
-    def _put_message(self, machine: Peer, frame: bytes, size: int) -> bool:
+    def _ring_bell(self, ring: RingWriter) -> None:
+        with self.lock:
+            if ring.must_ring():
+                self._send_bell()
+
+    def _put_message(self, machine: Peer, payload: Payload) -> bool:
+        if isinstance(payload, Parcel):
+            return self._put_parcel(machine, payload)
+        size = len(payload) if machine.sized else 0
+        if self._shut or not (
+            machine.begin_put(1, size) if size else machine.begin_one()
+        ):
+            self._check_open()
+            return False
+        return self._send_put(machine, payload, size)
+
+    def _send_put(self, machine: Peer, frame: bytes, size: int) -> bool:
         try:
             if not machine.outbox or self._flush():
                 self._send(frame, DONTWAIT)

@@ -34,7 +34,7 @@ __all__ = ["RINGS", "RING_BYTES", "RingReader", "RingWriter"]
 
 RING_BYTES = 1 << 17
 MOST = RING_BYTES // 8
-"""Bytes of the largest item that is written here."""
+"""Bytes that are too many for an item to be written here."""
 
 RINGS = os.uname().machine in ("x86_64", "amd64", "i686", "i386")
 
@@ -42,6 +42,8 @@ _MASK = RING_BYTES - 1
 _LENGTH = Struct("<I")
 _MARK = Struct("<IQ")
 _SKIP, _AFTER = 0xFFFFFFFF, 0xFFFFFFFE
+_SHORT = 1024
+_LENGTHS = tuple(map(_LENGTH.pack, range(_SHORT)))
 _fence = threading.Lock()
 """Its operations are atomic ones, before which every store is visible to others."""
 
@@ -49,33 +51,48 @@ _fence = threading.Lock()
 class RingWriter:
     """The peer's side."""
 
-    __slots__ = ("_head", "_memory", "_page", "_rung", "_tail")
+    __slots__ = ("_head", "_memory", "_page", "_tail", "rung")
 
     def __init__(self, page: Page, memory: memoryview) -> None:
         self._page = page
         self._memory = memory
-        self._head = self._tail = self._rung = 0
+        self._head = self._tail = 0
+        self.rung = 0  # the number of the bell that was rung last
 
     def put(self, payload: bytes, after: int | None = None) -> bool:
         """Write one item; False: there is no room.
 
         It follows the first ``after`` items, of which some may be on their way, or,
-        without that, what was written here before.
+        without that, what was written here before. See then whether to ring: after a
+        fence, when the page's ``BELL`` is not ``rung``.
         """
-        record = _LENGTH.pack(len(payload)) + payload
+        length = len(payload)
+        if length < _SHORT:
+            record = _LENGTHS[length] + payload
+        elif length < MOST:
+            record = _LENGTH.pack(length) + payload
+        else:
+            return False
         if after is not None:
             record = _MARK.pack(_AFTER, after) + record
         size = len(record)
-        if size > MOST:
-            return False
         tail = self._tail
         at = tail & _MASK
+        if at + size > RING_BYTES or tail + size - self._head > RING_BYTES:
+            return self._put_anew(record)
+        self._memory[at : at + size] = record
+        self._tail = self._page[RING_TAIL] = tail + size
+        return True
+
+    def _put_anew(self, record: bytes) -> bool:
+        # A record is in one piece: at the beginning, if it does not fit at the end.
+        size, tail = len(record), self._tail
+        at = tail & _MASK
         if at + size > RING_BYTES:
-            tail += RING_BYTES - at  # a record is in one piece
+            tail += RING_BYTES - at
+        self._head = self._page[RING_HEAD]
         if tail + size - self._head > RING_BYTES:
-            self._head = self._page[RING_HEAD]
-            if tail + size - self._head > RING_BYTES:
-                return False
+            return False
         if tail != self._tail:
             if at + 4 <= RING_BYTES:
                 _LENGTH.pack_into(self._memory, at, _SKIP)
@@ -86,12 +103,10 @@ class RingWriter:
 
     def must_ring(self) -> bool:
         """Whether the hub is to be told, once, that there is something."""
-        _fence.acquire()
-        _fence.release()
         bell = self._page[BELL]
-        if bell == self._rung:
+        if bell == self.rung:
             return False
-        self._rung = self._page[RUNG] = bell
+        self.rung = self._page[RUNG] = bell
         return True
 
 
@@ -152,22 +167,28 @@ class RingReader:
         # Up to the end, to where the rest of a lap is skipped, or to where something
         # has to come first.
         at, size = 0, len(data)
-        unpack = _LENGTH.unpack_from
+        unpack, append = _LENGTH.unpack_from, found.append
         while at + 4 <= size:
             (length,) = unpack(data, at)
-            if length == _SKIP:
-                return at
-            if length == _AFTER:
-                if at + _MARK.size > size:
-                    raise ProtocolError("a ring with half a mark")
-                if _MARK.unpack_from(data, at)[1] > arrived + len(found):
-                    self.held_up = True
+            if length >= MOST:
+                if length == _SKIP:
                     return at
-                at += _MARK.size
+                at = self._pass_mark(data, at, arrived + len(found))
+                if self.held_up:
+                    return at
                 continue
-            end = at + 4 + length
-            if end > size:
+            start = at + 4
+            at = start + length
+            if at > size:
                 raise ProtocolError("an item that is longer than its ring")
-            found.append(data[at + 4 : end])
-            at = end
+            append(data[start:at])
         return at
+
+    def _pass_mark(self, data: bytes, at: int, arrived: int) -> int:
+        if at + _MARK.size > len(data):
+            raise ProtocolError("a ring with half a mark")
+        mark, after = _MARK.unpack_from(data, at)
+        if mark != _AFTER:
+            raise ProtocolError("an item that is longer than its ring")
+        self.held_up = after > arrived
+        return at if self.held_up else at + _MARK.size

@@ -2,8 +2,11 @@
 
 Invariants:
 
-* Lane indexes are held in the order in which they were handed out.
-* Everything handed out below ``prefix`` is settled or returned.
+* Items are held in the order in which they were handed out.
+* The run, ``range(_first, _next)``, is what one holder was handed one after the
+  other, without a gap, and last; everything else is filed. A worker that settles
+  each item before it gets the next one has nothing but a run.
+* Every lane index handed out below ``prefix`` is settled or returned.
 * What a ``Delivery`` stands for belongs to no holder: ``task_done`` never
   settles it.
 """
@@ -21,48 +24,74 @@ _MOST_IDLE = 64
 class Holdings:
     """Who of a process holds which items."""
 
-    __slots__ = ("_by_holder", "_holders")
+    __slots__ = ("_by_holder", "_first", "_holder", "_holders", "_next", "_order")
 
     def __init__(self) -> None:
+        self._holder: Hashable = None
+        self._first = self._next = -1
         self._holders: dict[int, Hashable] = {}
         self._by_holder: dict[Hashable, deque[int]] = {}
+        self._order: deque[int] = deque()  # with some that are not held, but not first
 
     def __len__(self) -> int:
-        return len(self._holders)
+        return len(self._holders) + self._next - self._first
 
     def __contains__(self, index: int) -> bool:
-        return index in self._holders
+        return index in self._holders or self._first <= index < self._next
 
     def hold(self, index: int, holder: Hashable) -> None:
         """An item was handed to ``holder``; None: it is a delivery."""
+        if index == self._next and holder == self._holder:
+            self._next = index + 1
+            return
+        self._file_run()
+        if holder is None:
+            self._file(index, None)
+        else:
+            self._holder, self._first, self._next = holder, index, index + 1
+
+    def _file_run(self) -> None:
+        for index in range(self._first, self._next):
+            self._file(index, self._holder)
+        self._holder = None
+        self._first = self._next = -1
+
+    def _file(self, index: int, holder: Hashable) -> None:
         self._holders[index] = holder
+        self._order.append(index)
         if holder is not None:
-            mine = self._by_holder.get(holder)
-            if mine is None:
-                self._by_holder[holder] = deque((index,))
-            else:
-                mine.append(index)
+            self._by_holder.setdefault(holder, deque()).append(index)
 
     def choose(self, holder: Hashable) -> int | None:
         """The index that a ``task_done`` of ``holder`` settles; None: none here."""
         mine = self._by_holder.get(holder)
         if mine:
             return mine[0]
+        if self._first < self._next and holder == self._holder:
+            return self._first
         for index, other in self._holders.items():
             if other is not None:
                 return index
-        return None
+        return self._first if self._first < self._next else None
 
     def latest(self, holder: Hashable) -> int | None:
         """The index that ``holder`` was handed last; None: it holds nothing."""
+        if self._first < self._next and holder == self._holder:
+            return self._next - 1
         mine = self._by_holder.get(holder)
         return mine[-1] if mine else None
 
     def drop(self, index: int) -> bool:
         """The item is held no longer; False: it was not held."""
-        if index not in self._holders:
+        if self._first <= index < self._next:
+            if index == self._first:
+                self._first += 1
+                return True
+            self._file_run()
+        elif index not in self._holders:
             return False
         holder = self._holders.pop(index)
+        self._tidy()
         if holder is not None:
             mine = self._by_holder[holder]
             if mine[0] == index:
@@ -74,18 +103,20 @@ class Holdings:
         return True
 
     def drop_first(self, holder: Hashable) -> int | None:
-        """``choose`` and ``drop``, for the common case: what was dropped."""
-        mine = self._by_holder.get(holder)
-        if mine:
-            index = mine.popleft()
-            del self._holders[index]
-            if not mine and len(self._by_holder) > _MOST_IDLE:
-                self._forget_idle()
-            return index
-        other = self.choose(holder)
-        if other is not None:
-            self.drop(other)
-        return other
+        """``choose`` and ``drop``: what was dropped."""
+        first = self._first
+        if not self._holders and first < self._next and holder == self._holder:
+            self._first = first + 1
+            return first
+        index = self.choose(holder)
+        if index is not None:
+            self.drop(index)
+        return index
+
+    def _tidy(self) -> None:
+        order, held = self._order, self._holders
+        while order and order[0] not in held:
+            order.popleft()
 
     def _forget_idle(self) -> None:
         # Holders come back, most often at once: they are not forgotten one by one.
@@ -94,12 +125,17 @@ class Holdings:
 
     def prefix(self, handed: int) -> int:
         """The first index that is held; ``handed`` when none is."""
-        for index in self._holders:
-            return index
-        return handed
+        if self._order:
+            return self._order[0]
+        return self._first if self._first < self._next else handed
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold."""
-        assert list(self._holders) == sorted(self._holders)
+        filed = list(self._holders)
+        held = [*filed, *range(self._first, self._next)]
+        assert held == sorted(held)
+        assert self._holder is not None or self._first == self._next
+        assert [i for i in self._order if i in self._holders] == filed
+        assert not self._order or self._order[0] in self._holders
         owned = sorted(i for mine in self._by_holder.values() for i in mine)
         assert owned == [i for i, h in self._holders.items() if h is not None]

@@ -351,7 +351,7 @@ class Peer(Putting):
         self.settled += 1
         if prefix <= index:
             self.outbox.append(wire.encode_settle(index))
-        elif report and not self.items and not self.available():
+        elif prefix == self.handed and report and not (self.items or self.available()):
             self.outbox.append(wire.REPORT)
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:

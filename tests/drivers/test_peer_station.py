@@ -239,7 +239,7 @@ def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
     drive(hub)
     hub.dispose()
     # Nothing is sent: the bell was rung, and the ring has room.
-    peer._ring._rung = peer.machine.page[BELL]
+    peer._ring.rung = peer.machine.page[BELL]
     peer._burst_until = math.inf
     peer._pulse_at = 0.0
     with pytest.raises(OwnerLost):
