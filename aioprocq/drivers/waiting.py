@@ -11,13 +11,23 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from asyncio import _get_running_loop as running_loop
+from asyncio import _set_running_loop
 from collections.abc import Callable
 
 from ..machines.record import Waiter
 
 __all__ = ["FutureWaiter", "ThreadWaiter", "running_loop"]
+
+
+if sys.version_info < (3, 12):
+    # In the child of a process whose loop runs no loop does, and asyncio knows it. But
+    # until it is told so, as it tells itself from 3.12 on, each ``running_loop`` asks
+    # the kernel for the process's number, which takes longer than all the rest of it.
+    os.register_at_fork(after_in_child=lambda: _set_running_loop(None))
 
 
 class FutureWaiter(Waiter):

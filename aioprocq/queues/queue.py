@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import SEALED, bare
+from ..wire.ahead import Opened, bare
 from ..wire.frames import INLINE_LIMIT, Ask
-from ..wire.payload import Payload, dumps, escalate, size_of
+from ..wire.payload import Parcel, Payload, dumps, escalate, size_of
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
 from .handle import Handle, arrive
 from .packing import chunks, empty, full, pack, task_holder, unpack
@@ -258,12 +258,13 @@ class Queue(_Generic[T]):
         payload: Any = station.take(holder)
         if payload is None:
             payload = await self._wait_to_get(station.take, holder, until)
-        if type(payload) is bytes:
+        kind = type(payload)
+        if kind is bytes:
             try:
                 return loads(payload)  # type: ignore[no-any-return]
             except Exception:
                 pass  # again, below, where the failure is dealt with
-        elif type(payload) not in SEALED:
+        elif kind is not Parcel and kind is not Opened:
             return payload  # type: ignore[no-any-return]
         return unpack(station, payload, holder, None)  # type: ignore[return-value]
 

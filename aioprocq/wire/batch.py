@@ -4,13 +4,14 @@ Invariants:
 
 * An item is a pickle, and ends with STOP. Without that, one after the other, the
   items make the list; each of them is there again with a STOP at its end.
-* The list is unpickled as a whole only when no item takes anything from the memo,
-  which is common to the list, while each item counts from the beginning of its own.
+* An item that takes anything from the memo is unpickled alone: it counts from the
+  beginning of its own, and the list has one for all.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from pickle import loads
@@ -23,8 +24,11 @@ __all__ = ["Batch", "encode_list"]
 _BEGIN, _END, _STOP = b"\x80\x05(", b"l.", b"."
 _MEMOIZE, _BINGET = b"\x94", b"h"
 _SHORT_MEMO = 32
-_takes = re.compile(_BINGET + b"[\0-\x1f]").search
+_takes = re.compile(_BINGET + b"[\0-\x1f]").finditer
 """Where an item takes something of the first 32 in its memo; texts have that rarely."""
+
+_MOST_SUSPECTS = 4
+"""If more than one in so many items may use its memo, all are unpickled one by one."""
 
 _SHORT = 2 * _SHORT_MEMO
 """Bytes of an item that cannot memoize more: each takes two, at least."""
@@ -72,26 +76,55 @@ class Batch:
 
     def load(self) -> list[object]:
         """Unpickle all items."""
-        if not self._takes_from_memo():
-            items = loads(self.data)
-            if type(items) is list and len(items) == len(self._lengths):
-                return items
-        return list(map(loads, self))
+        suspects = self._suspects()
+        if not suspects:
+            return self._load_list(self.data, len(self))
+        if len(suspects) * _MOST_SUSPECTS > len(self):
+            return list(map(loads, self))
+        return self._load_in_parts(suspects)
 
-    def _takes_from_memo(self) -> bool:
-        # For certain, or maybe: what looks like the opcode may be part of a text.
-        data, end = self.data, self._end
-        longest = max(self._lengths)
-        if longest >= _LONG or data.find(_BINGET, 0, end) >= 0:
-            return longest >= _LONG or not self._has_short_memos(longest)
-        return False
+    def _load_list(self, data: bytes, count: int) -> list[object]:
+        items = loads(data)
+        if type(items) is list and len(items) == count:
+            return items
+        raise ProtocolError("an item of a batch is not one item")
 
-    def _has_short_memos(self, longest: int) -> bool:
-        data, end = self.data, self._end
-        if _takes(data, 0, end):
-            return False
-        if longest <= _SHORT:
-            return True
-        ends = accumulate(self._lengths, initial=len(_BEGIN))
-        memoized = (data.count(_MEMOIZE, a, b) for a, b in pairwise(ends))
-        return all(count <= _SHORT_MEMO for count in memoized)
+    def _load_in_parts(self, suspects: list[int]) -> list[object]:
+        data, ends = self.data, self._ends()
+        items: list[object] = []
+        for at in suspects:
+            if at > len(items):
+                part = data[ends[len(items)] : ends[at]]
+                items += self._load_list(_BEGIN + part + _END, at - len(items))
+            items.append(loads(data[ends[at] : ends[at + 1]] + _STOP))
+        if len(items) < len(self):
+            part = data[ends[len(items)] : ends[-1]]
+            items += self._load_list(_BEGIN + part + _END, len(self) - len(items))
+        return items
+
+    def _ends(self) -> list[int]:
+        return list(accumulate(self._lengths, initial=len(_BEGIN)))
+
+    def _suspects(self) -> list[int]:
+        # Which items take something from the memo, or may do so: what looks like the
+        # opcode can be part of a number or of a text.
+        data, end, longest = self.data, self._end, max(self._lengths)
+        if longest < _LONG and data.find(_BINGET, 0, end) < 0:
+            return []
+        taking = [match.start() for match in _takes(data, 0, end)]
+        if longest <= _SHORT and not taking:
+            return []
+        ends = self._ends()
+        found = {bisect(ends, at) - 1 for at in taking}
+        if longest > _SHORT:
+            found.update(self._with_long_memos(ends))
+        return sorted(found)
+
+    def _with_long_memos(self, ends: list[int]) -> Iterator[int]:
+        count = self.data.count
+        for at, (start, end) in enumerate(pairwise(ends)):
+            size = end - start
+            if size >= _LONG or (
+                size > _SHORT and count(_MEMOIZE, start, end) > _SHORT_MEMO
+            ):
+                yield at

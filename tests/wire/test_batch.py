@@ -98,9 +98,22 @@ def test_items_that_may_use_their_memo_are_unpickled_one_by_one(
     assert loaded == [pickle.dumps(item, 5) for item in items]
 
 
-def test_what_makes_another_number_of_items_is_taken_one_by_one() -> None:
-    two = b"\x80\x05NN."
-    assert batch_of_pickles([two, pickle.dumps(1, 5)]).load() == [None, 1]
+@pytest.mark.parametrize("at", [0, 7, 19])
+@pytest.mark.parametrize("suspect", [[KEY, KEY], 360, list(map(str, range(300)))])
+def test_few_that_may_use_their_memo_do_not_keep_the_others_back(
+    at: int, suspect: object, loaded: list[bytes]
+) -> None:
+    items: list[object] = [*range(20)]
+    items[at] = suspect
+    assert batch_of(items).load() == items
+    assert pickle.dumps(suspect, 5) in loaded
+    assert len(loaded) == (3 if at == 7 else 2)
+
+
+def test_what_makes_another_number_of_items_is_an_error() -> None:
+    batch = batch_of_pickles([b"\x80\x05NN.", pickle.dumps(1, 5)])
+    with pytest.raises(ProtocolError, match="not one item"):
+        batch.load()
 
 
 def test_the_items_of_a_batch_are_no_more_than_they_were() -> None:
