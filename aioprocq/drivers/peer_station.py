@@ -218,7 +218,11 @@ class PeerStation(PeerLink):
                 return self._take_next(holder)
             machine.handed = handed
             if self.joinable:
-                machine.holdings.hold(handed - 1, holder)
+                held = machine.holdings
+                if held.next == handed - 1 and holder == held.holder:
+                    held.next = handed
+                else:
+                    held.hold(handed - 1, holder)
             return machine.items.popleft()
         finally:
             lock.release()

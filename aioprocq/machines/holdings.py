@@ -3,7 +3,7 @@
 Invariants:
 
 * Items are held in the order in which they were handed out.
-* The run, ``range(_first, _next)``, is what one holder was handed one after the
+* The run, ``range(first, next)``, is what one holder was handed one after the
   other, without a gap, and last; everything else is filed. A worker that settles
   each item before it gets the next one has nothing but a run.
 * Every lane index handed out below ``prefix`` is settled or returned.
@@ -24,40 +24,42 @@ _MOST_IDLE = 64
 class Holdings:
     """Who of a process holds which items."""
 
-    __slots__ = ("_by_holder", "_first", "_holder", "_holders", "_next", "_order")
+    __slots__ = ("_by_holder", "_order", "filed", "first", "holder", "next")
+
+    # What is public here is for ``Peer``, which saves some calls for each item.
 
     def __init__(self) -> None:
-        self._holder: Hashable = None
-        self._first = self._next = -1
-        self._holders: dict[int, Hashable] = {}
+        self.holder: Hashable = None
+        self.first = self.next = -1
+        self.filed: dict[int, Hashable] = {}
         self._by_holder: dict[Hashable, deque[int]] = {}
         self._order: deque[int] = deque()  # with some that are not held, but not first
 
     def __len__(self) -> int:
-        return len(self._holders) + self._next - self._first
+        return len(self.filed) + self.next - self.first
 
     def __contains__(self, index: int) -> bool:
-        return index in self._holders or self._first <= index < self._next
+        return index in self.filed or self.first <= index < self.next
 
     def hold(self, index: int, holder: Hashable) -> None:
         """An item was handed to ``holder``; None: it is a delivery."""
-        if index == self._next and holder == self._holder:
-            self._next = index + 1
+        if index == self.next and holder == self.holder:
+            self.next = index + 1
             return
         self._file_run()
         if holder is None:
             self._file(index, None)
         else:
-            self._holder, self._first, self._next = holder, index, index + 1
+            self.holder, self.first, self.next = holder, index, index + 1
 
     def _file_run(self) -> None:
-        for index in range(self._first, self._next):
-            self._file(index, self._holder)
-        self._holder = None
-        self._first = self._next = -1
+        for index in range(self.first, self.next):
+            self._file(index, self.holder)
+        self.holder = None
+        self.first = self.next = -1
 
     def _file(self, index: int, holder: Hashable) -> None:
-        self._holders[index] = holder
+        self.filed[index] = holder
         self._order.append(index)
         if holder is not None:
             self._by_holder.setdefault(holder, deque()).append(index)
@@ -67,30 +69,30 @@ class Holdings:
         mine = self._by_holder.get(holder)
         if mine:
             return mine[0]
-        if self._first < self._next and holder == self._holder:
-            return self._first
-        for index, other in self._holders.items():
+        if self.first < self.next and holder == self.holder:
+            return self.first
+        for index, other in self.filed.items():
             if other is not None:
                 return index
-        return self._first if self._first < self._next else None
+        return self.first if self.first < self.next else None
 
     def latest(self, holder: Hashable) -> int | None:
         """The index that ``holder`` was handed last; None: it holds nothing."""
-        if self._first < self._next and holder == self._holder:
-            return self._next - 1
+        if self.first < self.next and holder == self.holder:
+            return self.next - 1
         mine = self._by_holder.get(holder)
         return mine[-1] if mine else None
 
     def drop(self, index: int) -> bool:
         """The item is held no longer; False: it was not held."""
-        if self._first <= index < self._next:
-            if index == self._first:
-                self._first += 1
+        if self.first <= index < self.next:
+            if index == self.first:
+                self.first += 1
                 return True
             self._file_run()
-        elif index not in self._holders:
+        elif index not in self.filed:
             return False
-        holder = self._holders.pop(index)
+        holder = self.filed.pop(index)
         self._tidy()
         if holder is not None:
             mine = self._by_holder[holder]
@@ -104,9 +106,9 @@ class Holdings:
 
     def drop_first(self, holder: Hashable) -> int | None:
         """``choose`` and ``drop``: what was dropped."""
-        first = self._first
-        if not self._holders and first < self._next and holder == self._holder:
-            self._first = first + 1
+        first = self.first
+        if not self.filed and first < self.next and holder == self.holder:
+            self.first = first + 1
             return first
         index = self.choose(holder)
         if index is not None:
@@ -114,7 +116,7 @@ class Holdings:
         return index
 
     def _tidy(self) -> None:
-        order, held = self._order, self._holders
+        order, held = self._order, self.filed
         while order and order[0] not in held:
             order.popleft()
 
@@ -127,15 +129,15 @@ class Holdings:
         """The first index that is held; ``handed`` when none is."""
         if self._order:
             return self._order[0]
-        return self._first if self._first < self._next else handed
+        return self.first if self.first < self.next else handed
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold."""
-        filed = list(self._holders)
-        held = [*filed, *range(self._first, self._next)]
+        filed = list(self.filed)
+        held = [*filed, *range(self.first, self.next)]
         assert held == sorted(held)
-        assert self._holder is not None or self._first == self._next
-        assert [i for i in self._order if i in self._holders] == filed
-        assert not self._order or self._order[0] in self._holders
+        assert self.holder is not None or self.first == self.next
+        assert [i for i in self._order if i in self.filed] == filed
+        assert not self._order or self._order[0] in self.filed
         owned = sorted(i for mine in self._by_holder.values() for i in mine)
-        assert owned == [i for i, h in self._holders.items() if h is not None]
+        assert owned == [i for i, h in self.filed.items() if h is not None]

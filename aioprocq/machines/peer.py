@@ -337,10 +337,23 @@ class Peer(Putting):
 
     def settle_first(self, holder: Hashable) -> bool:
         """What ``holder`` was handed first, or its process, is done."""
-        index = self.holdings.drop_first(holder)
-        if index is None:
+        held = self.holdings
+        if held.filed or self._returning or holder != held.holder:
+            index = held.drop_first(holder)
+            if index is None:
+                return False
+            self._settled(index)
+            return True
+        # The same for a consumer that has nothing but a run.
+        first, handed = held.first + 1, self.handed
+        if first > held.next:
             return False
-        self._settled(index)
+        held.first = first
+        prefix = first if first < held.next else handed
+        self.page[SETTLED] = prefix
+        self.settled += 1
+        if prefix == handed and not (self.items or self.available()):
+            self.outbox.append(wire.REPORT)
         return True
 
     def _settled(self, index: int, *, report: bool = True) -> None:
