@@ -50,6 +50,7 @@ class Connection:
         "announced",
         "back",
         "down",
+        "looks",
         "paused",
         "record",
         "ring",
@@ -65,6 +66,7 @@ class Connection:
         self.ring = RingReader(record.page, dialled.ring)
         self.announced = 0
         self.paused = False
+        self.looks = 0  # that in a row found something in the ring
         poller = select.poll()
         poller.register(self.up.fileno(), select.POLLIN)
         self._look = poller.poll

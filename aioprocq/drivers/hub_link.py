@@ -46,6 +46,11 @@ logger = logging.getLogger("aioprocq")
 
 _MOST_FRAMES = 256
 _RETRY = 0.05
+_STREAM = 16
+"""Looks in a row that found something in a ring, after which there is a stream."""
+
+_LINGER = 0.001
+"""Seconds until the next look at streams, the shortest time that loops can wait."""
 _DIAL_DESCRIPTORS = 8
 
 
@@ -63,7 +68,7 @@ class HubLink(Station):
         self._watched: dict[int, list[Stray]] = {}
         self._paused: list[Connection] = []
         self._rings: dict[Connection, None] = {}  # from which more may come unrung
-        self._rings_due = False
+        self._rings_due = self._streaming = False
         self._readiness = make_readiness()
         self._reception, self._reception_sender = make_lane()
         self._reception_number = self._reception.fileno()
@@ -121,8 +126,16 @@ class HubLink(Station):
             if self._disposed:
                 return
             for connection in list(self._rings):
-                if not self._empty_ring(connection) and not connection.ring.arm():
+                if self._empty_ring(connection):
+                    connection.looks += 1
+                elif not connection.ring.arm():
                     self._rings.pop(connection, None)
+                    connection.looks = 0
+            self._streaming = (
+                bool(self._rings)
+                and not self.hub.room.bounded
+                and all(connection.looks > _STREAM for connection in self._rings)
+            )
             self._carry_out()
             self._look_again()
         if self.sink is not None and self.hub.store.waiting:
@@ -139,7 +152,11 @@ class HubLink(Station):
             self._rings.clear()
             return
         self._rings_due = True
-        if running_loop() is loop:
+        if running_loop() is loop and self._streaming:
+            # A loop that took a few items in each of its turns would have no time
+            # for anything else. These peers ring when they have put a batch.
+            loop.call_later(_LINGER, self._on_rings)
+        elif running_loop() is loop:
             loop.call_soon(self._on_rings)
         else:
             loop.call_soon_threadsafe(self._on_rings)

@@ -75,6 +75,7 @@ class PeerLink(PeerReading):
         self._ring: RingWriter | None = None
         self._sent = True  # whether what was put last is in a message
         self._burst_until = self._pulse_at = 0.0
+        self._glances, self._glance_every = 0, 1
         self._lost = False
         self._shut = False
         self._polled: tuple[list[int], select.poll] = [], select.poll()

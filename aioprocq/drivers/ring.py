@@ -13,6 +13,8 @@ Invariants:
   then looks at ``BELL``. Both have a fence in between, so at least one of them notices.
 * A bell rings once. Where it may have rung, ``heed`` is True, and the hub sets a new
   one before it sleeps: also when it rang for something that was taken already.
+* A hub that was rung for may take its time, a millisecond at most. It is told again,
+  whatever the bell says, of each batch that has gathered unread.
 * What was put here after something that was sent in a message is marked with the
   number of items before it, and stays until so many have arrived. What was put here
   before a message is here when the message is read. So items arrive in their order.
@@ -28,6 +30,7 @@ import threading
 from struct import Struct
 
 from ..errors import ProtocolError
+from ..wire.frames import BATCH_BYTES
 from ..wire.page import BELL, RING_HEAD, RING_TAIL, RUNG, Page
 
 __all__ = ["RINGS", "RING_BYTES", "RingReader", "RingWriter"]
@@ -51,20 +54,21 @@ _fence = threading.Lock()
 class RingWriter:
     """The peer's side."""
 
-    __slots__ = ("_head", "_memory", "_page", "_tail", "rung")
+    __slots__ = ("_head", "_memory", "_page", "rung", "tail", "urge_at")
 
     def __init__(self, page: Page, memory: memoryview) -> None:
         self._page = page
         self._memory = memory
-        self._head = self._tail = 0
+        self._head = self.tail = 0
         self.rung = 0  # the number of the bell that was rung last
+        self.urge_at = BATCH_BYTES  # the tail from which on to look for the head
 
     def put(self, payload: bytes, after: int | None = None) -> bool:
         """Write one item; False: there is no room.
 
         It follows the first ``after`` items, of which some may be on their way, or,
         without that, what was written here before. See then whether to ring: after a
-        fence, when the page's ``BELL`` is not ``rung``.
+        fence, when the page's ``BELL`` is not ``rung``, or ``tail`` beyond ``urge_at``.
         """
         length = len(payload)
         if length < _SHORT:
@@ -76,38 +80,47 @@ class RingWriter:
         if after is not None:
             record = _MARK.pack(_AFTER, after) + record
         size = len(record)
-        tail = self._tail
+        tail = self.tail
         at = tail & _MASK
         if at + size > RING_BYTES or tail + size - self._head > RING_BYTES:
             return self._put_anew(record)
         self._memory[at : at + size] = record
-        self._tail = self._page[RING_TAIL] = tail + size
+        self.tail = self._page[RING_TAIL] = tail + size
         return True
 
     def _put_anew(self, record: bytes) -> bool:
         # A record is in one piece: at the beginning, if it does not fit at the end.
-        size, tail = len(record), self._tail
+        size, tail = len(record), self.tail
         at = tail & _MASK
         if at + size > RING_BYTES:
             tail += RING_BYTES - at
         self._head = self._page[RING_HEAD]
         if tail + size - self._head > RING_BYTES:
             return False
-        if tail != self._tail:
+        if tail != self.tail:
             if at + 4 <= RING_BYTES:
                 _LENGTH.pack_into(self._memory, at, _SKIP)
             at = 0
         self._memory[at : at + size] = record
-        self._tail = self._page[RING_TAIL] = tail + size
+        self.tail = self._page[RING_TAIL] = tail + size
         return True
 
     def must_ring(self) -> bool:
         """Whether the hub is to be told, once, that there is something."""
         bell = self._page[BELL]
         if bell == self.rung:
-            return False
+            return self._must_urge()
         self.rung = self._page[RUNG] = bell
         return True
+
+    def _must_urge(self) -> bool:
+        # The hub is awake, or will be soon; but a whole batch waits for it here.
+        if self.tail < self.urge_at:
+            return False
+        head = self._page[RING_HEAD]
+        unread = self.tail - head >= BATCH_BYTES
+        self.urge_at = (self.tail if unread else head) + BATCH_BYTES
+        return unread
 
 
 class RingReader:

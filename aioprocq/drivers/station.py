@@ -144,6 +144,10 @@ class Station(ABC):
         False: there is nothing new, and no use in another look.
         """
 
+    def glance(self) -> bool:
+        """Before waiting in a thread: whether a look at the lane has found an item."""
+        return False
+
     @abstractmethod
     def gather(self) -> None:
         """Take in what has come, for a call that wants all there is."""

@@ -122,8 +122,9 @@ class Dealer:
         self.enlist(peer)
 
     def deal(self) -> None:
-        """Send what waits, as far as it is wanted."""
+        """Send what waits, as far as it is wanted: an equal share in each round."""
         store = self.store
+        turns = 0
         while (available := store.waiting - self.reserved) > 0:
             if self.getters:
                 waiter = self.getters.popleft()
@@ -134,11 +135,13 @@ class Dealer:
             count = len(self.blocked) + len(self.ahead)
             if not count:
                 return
+            turns = turns or count
             peer = self._next_in_line()
             peer.listed = False
             if peer.open:
-                self.send(peer, min(-(-available // count), peer.lane.credit))
+                self.send(peer, min(-(-available // turns), peer.lane.credit))
                 self.enlist(peer)
+            turns -= 1
 
     def _next_in_line(self) -> PeerRecord:
         # Who has just begun to wait, and says so in its page only, is the quickest to

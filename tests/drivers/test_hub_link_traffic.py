@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pickle
@@ -285,6 +286,80 @@ async def test_rings_are_looked_at_until_nothing_comes(on_loop: Stations) -> Non
     put(peer, *range(3))
     await reached(lambda: hub.hub.deaths == 1)
     assert not hub._rings
+
+
+@pytest.fixture
+def lingers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two looks are a stream, and the next look at it is due too late for any test."""
+    monkeypatch.setattr(module, "_STREAM", 1)
+    monkeypatch.setattr(module, "_LINGER", 1000.0)
+
+
+async def stream(hub: Any, peer: PeerStation) -> None:
+    """Put one item for each look at the ring, until the hub calls it a stream."""
+    peer.fetch()
+    put(peer, 0, 1)
+    await reached(lambda: hub.hub.qsize() == 2)
+    while not hub._streaming:
+        put(peer, 2)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_a_loop_has_time_for_other_things_while_a_peer_streams(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair()
+    await stream(hub, peer)
+    before = hub.hub.store.tail
+    put(peer, 3)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert hub.hub.store.tail == before, "it can wait"
+    assert hub.qsize() == before + 1, "but who asks gets the exact figure"
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_a_batch_of_a_stream_comes_when_it_is_complete(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    await stream(hub, peer)
+    before = hub.hub.store.tail
+    put(peer, *["x" * 1000] * 20)
+    await reached(lambda: hub.hub.store.tail > before + 10)
+
+
+@pytest.mark.both_loops
+async def test_the_end_of_a_stream_comes_too(
+    on_loop: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STREAM", 1)
+    hub, peer = on_loop.pair()
+    await stream(hub, peer)
+    before = hub.hub.store.tail
+    put(peer, 3, 4)
+    await reached(lambda: hub.hub.store.tail == before + 2)
+    await reached(lambda: not hub._rings)
+    put(peer, 5)
+    await reached(lambda: hub.hub.store.tail == before + 3)
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_a_queue_with_bounds_is_no_stream(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair(maxsize=1000)
+    for number in range(1, 9):
+        await reached(lambda: _put_or_ask(peer))
+        await reached(lambda: hub.hub.store.tail == number)  # noqa: B023
+    assert not hub._streaming
+
+
+def _put_or_ask(peer: PeerStation) -> bool:
+    if peer.put(b"\x80\x05N."):
+        return True
+    peer.ask_for_room(b".")
+    return False
 
 
 class Garbage:

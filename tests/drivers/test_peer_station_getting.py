@@ -151,6 +151,40 @@ def test_an_owner_lost_while_a_batch_is_unpickled_is_lost(
         peer.take(None)
 
 
+def test_a_glance_finds_what_has_come(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    peer.refresh()
+    drive(hub)
+    put(hub, 1)
+    assert peer.glance()
+    assert take(peer) == 1
+
+
+def test_after_a_glance_in_vain_the_next_ones_are_saved(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GLANCES", 3)
+    hub, peer = connected(stations)
+    fetched: list[int] = []
+    fetch = peer.fetch
+
+    def counted() -> bool:
+        fetched.append(1)
+        return fetch()
+
+    monkeypatch.setattr(peer, "fetch", counted)
+    assert [peer.glance() for _ in range(7)] == [False] * 7
+    assert 2 <= len(fetched) <= 3
+    peer.refresh()
+    drive(hub)
+    put(hub, 1)
+    until(peer.glance)
+    assert take(peer) == 1
+    before = len(fetched)
+    peer.glance()
+    assert len(fetched) == before + 1
+
+
 def test_a_look_asks_for_one_more_and_leaves_what_is_here(stations: Stations) -> None:
     hub, peer = connected(stations)
     put(hub, 1, 2)

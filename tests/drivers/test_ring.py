@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from aioprocq.drivers import ring as module
 from aioprocq.drivers.ring import MOST, RING_BYTES, RingReader, RingWriter
 from aioprocq.errors import ProtocolError
+from aioprocq.wire.frames import BATCH_BYTES
 from aioprocq.wire.page import BELL, RING_HEAD, RING_TAIL, new_page
 
 
@@ -81,6 +82,22 @@ def test_the_bell_is_rung_once_for_each_time_that_the_hub_asks(pair: Pair) -> No
     assert not pair.reader.arm()
     assert pair.page[BELL] == 2
     assert pair.writer.must_ring()
+
+
+def test_the_hub_is_told_again_of_each_batch_that_gathers_unread(pair: Pair) -> None:
+    def written(size: int) -> list[bool]:
+        rung = []
+        for _ in range(size // 1024):
+            assert pair.writer.put(b"x" * 1020)
+            rung.append(pair.writer.must_ring())
+        return rung
+
+    assert written(3 * BATCH_BYTES).count(True) == 3
+    pair.reader.take(0)
+    assert written(BATCH_BYTES).count(True) == 1
+    for _ in range(3 * BATCH_BYTES // 1024):
+        pair.reader.take(0)
+        assert written(1024) == [False], "it is read as fast as it comes"
 
 
 def test_what_follows_something_that_was_sent_waits_for_it(pair: Pair) -> None:

@@ -105,7 +105,7 @@ def test_what_waits_is_shared():
     peers = [join(dealer, 99) for _ in range(3)]
     dealer.deal()
     batches = [list(map(len, sent(peer))) for peer in peers]
-    assert batches == [[4, 1], [2, 1], [2]]
+    assert batches == [[4], [3], [3]]
     dealer.check_invariants()
 
 
