@@ -152,14 +152,19 @@ class HubStation(HubWatch):
             hub = self.hub
             if self._plain and not (self._unsettled or hub.joiners or hub.peer_joins):
                 return hub.store.take_plain()
-            stray = hub.take()
-            if stray is None:
-                return None
-            if self.settings.joinable:
+            if self.joinable:
+                stray = hub.take()
+                if stray is None:
+                    return None
                 self._holdings.hold(stray.seq, holder)
+                payload: Payload | None = stray.payload
+            else:
+                payload = hub.store.take_plain()
+                if payload is None:
+                    return None
             if not self._may_hurry or self._unsettled or self._plain:
                 self._room_freed()
-            return stray.payload
+            return payload
         finally:
             lock.release()
 
@@ -178,14 +183,15 @@ class HubStation(HubWatch):
 
     def _room_freed(self) -> None:
         self._unsettled = False
+        self._granted_quick = -1
         # A loop tells peers that wait for room once, when it is about to wait.
         line = self.hub.room.line
-        local = bool(line) and isinstance(line[0], Waiter)
-        if local or self.loop is None or running_loop() is not self.loop:
+        if line and isinstance(line[0], Waiter):
             self._carry_out()
-        else:
-            self._granted_quick = -1
-            if not self._flush_due:
+        elif not self._flush_due:
+            if self.loop is None or running_loop() is not self.loop:
+                self._carry_out()
+            else:
                 self._flush_due = True
                 self.loop.call_soon(self._on_flush)
 

@@ -113,8 +113,8 @@ class Store:
         return stray
 
     def take_plain(self) -> Payload | None:
-        """The same for a queue without bounds, deliveries and settling."""
-        if self.returned:
+        """The same for a queue without deliveries and settling."""
+        if self.returned or self.sized:
             stray = self.take()
             return None if stray is None else stray.payload
         if not self.fresh:
