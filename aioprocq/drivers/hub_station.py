@@ -107,17 +107,23 @@ class HubStation(HubWatch):
                 self.bind()
             if hub.state is not State.OPEN:
                 raise self.shut_error()
-            count = 0
-            for payload in payloads:
-                if not self._may_hurry and not self._fits(size_of(payload)):
-                    break
-                hub.put(payload)
-                count += 1
+            if self._may_hurry:
+                count = len(payloads)
+                hub.store.put_many(payloads)
+            else:
+                count = self._put_what_fits(payloads)
             self.quick = 0
             if self._connections and not self._connected_want():
                 self._take_in()
             self._carry_out()
             return count
+
+    def _put_what_fits(self, payloads: list[Payload]) -> int:
+        for count, payload in enumerate(payloads):
+            if not self._fits(size_of(payload)):
+                return count
+            self.hub.put(payload)
+        return len(payloads)
 
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room."""
