@@ -23,6 +23,7 @@ from ..wire.frames import Kind, decode_parcel
 from ..wire.page import Page, new_page
 from ..wire.payload import Descriptor, Parcel
 from .connection import Connection, reserve
+from .neighbours import Neighbours, neighbours_on
 from .peer_station import PeerStation
 from .readiness import make_readiness, poll
 from .ring import RINGS
@@ -75,6 +76,7 @@ class HubLink(Station):
         self._readiness.watch(self._reception_number)
         self._reception_full = False
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._neighbours = Neighbours()
         self._flush_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None
@@ -99,6 +101,8 @@ class HubLink(Station):
             self.loop = loop
             loopless.discard(self)
             loop.add_reader(self._readiness.fileno(), self._on_ready)
+            self._neighbours = neighbours_on(loop)
+            self._neighbours.add(self._readiness.fileno(), self)
             self._arm()
 
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -430,9 +434,12 @@ class HubLink(Station):
     def drive(self) -> None:
         """Take in and carry out."""
         with self.lock:
-            if not self._disposed:
-                self._take_in()
-                self._carry_out()
+            if self._disposed:
+                return
+            self._take_in()
+            self._carry_out()
+        if self.sink is not None and self.loop is not None and self.hub.store.waiting:
+            self.loop.call_soon(self._on_ready)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self.bind()
@@ -472,6 +479,7 @@ class HubLink(Station):
         self._by_record.clear()
         self._reception.close()
         self._reception_sender.close()
+        self._neighbours.remove(self._readiness.fileno())
         self._readiness.close()
         if self._wakeup is not None:
             self._wakeup.close()

@@ -49,10 +49,14 @@ class HubStation(HubWatch):
                 self._carry_out()  # what was taken in meanwhile
                 return False
             hub.store.put(payload)
+            hurried = self._flush_due
             self._flush_after(payload)
-            return True
         finally:
             lock.release()
+        if hurried and len(self._neighbours) > 1:
+            # Many items, and the loop has not had a turn since.
+            self._neighbours.visit()
+        return True
 
     def _fits(self, size: int) -> bool:
         if self.hub.fits(size):
@@ -77,7 +81,8 @@ class HubStation(HubWatch):
         self._carry_out()
         if not self._may_hurry or self._put_alone():
             return
-        self.quick = min(_MOST_QUICK, BATCH_BYTES // (len_of(payload) + 1))
+        most = max(_MOST_QUICK // 4, 16 * _MOST_QUICK // (len(self._neighbours) or 1))
+        self.quick = min(_MOST_QUICK, most, BATCH_BYTES // (len_of(payload) + 1))
         if self.hub.dealer.getters:
             self.quick = 0
         self._granted_quick = self.quick

@@ -1,0 +1,116 @@
+"""Hubs that are looked after by whoever gives their loop no turn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from aioprocq.drivers.neighbours import Neighbours, neighbours_on
+
+from .stations import DEADLINE, Stations, put, reached, until
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class Pipe:
+    """A neighbour that has something to do while its pipe is not empty."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.driven = 0
+
+    def drive(self) -> None:
+        self.driven += 1
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@pytest.fixture
+def pipes() -> Iterator[list[Pipe]]:
+    made = [Pipe(), Pipe()]
+    yield made
+    for pipe in made:
+        pipe.close()
+
+
+def test_who_has_something_to_do_is_driven(pipes: list[Pipe]) -> None:
+    neighbours = Neighbours()
+    for pipe in pipes:
+        neighbours.add(pipe.reader, pipe)
+    assert len(neighbours) == 2
+    neighbours.visit()
+    os.write(pipes[1].writer, b"x")
+    neighbours.visit()
+    assert [pipe.driven for pipe in pipes] == [0, 1]
+
+
+def test_who_is_removed_is_not(pipes: list[Pipe]) -> None:
+    neighbours = Neighbours()
+    neighbours.add(pipes[0].reader, pipes[0])
+    neighbours.remove(pipes[0].reader)
+    neighbours.remove(pipes[0].reader)
+    os.write(pipes[0].writer, b"x")
+    neighbours.visit()
+    assert (len(neighbours), pipes[0].driven) == (0, 0)
+
+
+async def test_a_loop_has_one_neighbourhood() -> None:
+    loop = asyncio.get_running_loop()
+    other = asyncio.new_event_loop()
+    assert neighbours_on(loop) is neighbours_on(loop)
+    assert neighbours_on(loop) is not neighbours_on(other)
+    other.close()
+
+
+@pytest.mark.both_loops
+async def test_peers_of_other_queues_are_heard_while_one_is_put_into(
+    on_loop: Stations,
+) -> None:
+    hub, other = on_loop.hub(), on_loop.hub()
+    peer = on_loop.peer(other)
+    peer.fetch()
+    put(other, "for the peer")
+    put(hub, "one")
+    put(hub, "two")
+    await reached(lambda: len(other._connections) == 1)
+    peer.refresh()  # and so asks for one
+    for _ in range(2000):  # without a turn of the loop
+        if hub.quick:
+            hub.quick -= 1
+            hub.fresh.append(b"\x80\x05N.")
+        else:
+            put(hub, None)
+    peer.refresh()
+    assert peer.machine is not None
+    assert peer.machine.available() == 1
+
+
+@pytest.mark.both_loops
+async def test_what_a_sink_gets_is_told_to_it_on_the_next_turn(
+    on_loop: Stations,
+) -> None:
+    hub = on_loop.hub()
+    peer = on_loop.peer(hub)
+    told = asyncio.Event()
+    hub.sink = told.set
+    put(peer, 1)
+    until(lambda: bool(hub._readiness.ready()))
+    while not hub.hub.store.waiting:
+        hub.drive()
+    assert not told.is_set()
+    async with asyncio.timeout(DEADLINE):
+        await told.wait()
+
+
+async def test_a_hub_that_is_gone_is_nobodys_neighbour(on_loop: Stations) -> None:
+    hub, other = on_loop.hub(), on_loop.hub()
+    around = neighbours_on(asyncio.get_running_loop())
+    before = len(around)
+    other.dispose()
+    await reached(lambda: len(around) == before - 1)
+    assert hub._neighbours is around
