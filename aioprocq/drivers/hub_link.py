@@ -78,6 +78,7 @@ class HubLink(Station):
         self.loop: asyncio.AbstractEventLoop | None = None
         self._neighbours = Neighbours()
         self._flush_due = False
+        self._fetches = 0  # since the loop's last turn
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None
         self._disposed = False
@@ -118,6 +119,7 @@ class HubLink(Station):
 
     def _on_ready(self) -> None:
         with self.lock:
+            self._fetches = 0
             self._take_in()
             self._carry_out()
         if self.sink is not None and self.hub.store.waiting:
@@ -127,6 +129,7 @@ class HubLink(Station):
         # A peer in a burst need not ring while this comes back in every turn.
         with self.lock:
             self._rings_due = False
+            self._fetches = 0
             if self._disposed:
                 return
             for connection in list(self._rings):
@@ -477,6 +480,7 @@ class HubLink(Station):
             connection.close()
         self._connections.clear()
         self._by_record.clear()
+        self._rings.clear()
         self._reception.close()
         self._reception_sender.close()
         self._neighbours.remove(self._readiness.fileno())

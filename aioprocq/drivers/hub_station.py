@@ -26,6 +26,13 @@ __all__ = ["HubStation"]
 
 
 _MOST_QUICK = 256
+_MOST_FETCHES = 16
+"""Times that a coroutine finds more in the rings before the loop has a turn.
+
+One that finds many items counts for more.
+"""
+
+_MANY = 64
 _BURST = 0.00002
 """Seconds within which a put that follows another belongs to the same burst."""
 
@@ -224,8 +231,20 @@ class HubStation(HubWatch):
             self._unsettled = True  # whoever called takes first, then the others
 
     def fetch(self) -> bool:
-        """Nothing to do: what has come is taken in by the loop."""
-        return False
+        """Take in what a peer in a burst has put meanwhile, a few times in a turn.
+
+        Everything else is taken in by the loop, in its turns.
+        """
+        if not self._rings or self._streaming or self._fetches >= _MOST_FETCHES:
+            return False
+        self._fetches += 1
+        with self.lock:
+            found = [self._empty_ring(one) for one in list(self._rings)]
+            if True not in found:
+                return False
+            self._fetches += self.hub.store.waiting // _MANY
+            self._carry_out()
+            return True
 
     def gather(self) -> None:
         """Take in what has come from peers and was not looked at yet."""

@@ -43,6 +43,7 @@ class Room:
         "line",
         "max_bytes",
         "maxsize",
+        "owner_puts",
         "producers",
         "revoking",
     )
@@ -59,6 +60,7 @@ class Room:
         self.producers: dict[PeerRecord, None] = {}
         self.revoking: dict[PeerRecord, None] = {}
         self.closed = False
+        self.owner_puts = False
 
     def admit(self, peer: PeerRecord) -> None:
         """Set out the room of a new peer."""
@@ -68,6 +70,7 @@ class Room:
 
     def fits(self, qsize: int, size: int, waiting_bytes: int) -> bool:
         """Whether the owner may put one item of ``size`` bytes now."""
+        self.owner_puts = True  # so that from now on peers do not get all there is
         return (
             qsize + self.granted + self.kept + 1 <= self.maxsize
             and waiting_bytes + self.granted_bytes + self.kept_bytes + size
@@ -178,7 +181,10 @@ class Room:
         if self.line or self.closed or self.max_bytes < UNLIMITED:
             return
         free = self.maxsize - qsize - self.granted - self.kept
-        share = int(self.maxsize // (2 * len(self.producers))) if self.producers else 0
+        if not self.producers:
+            return
+        alone = len(self.producers) == 1 and not self.owner_puts
+        share = int(self.maxsize // (1 if alone else 2 * len(self.producers)))
         for peer in self.producers:
             more = int(min(share - peer.granted, free))
             if more > 0 and peer not in self.revoking:

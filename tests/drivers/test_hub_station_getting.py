@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from aioprocq import QueueShutDown
+from aioprocq.drivers import hub_station as module
+from aioprocq.drivers import peer_station
 from aioprocq.drivers.hub_station import HubStation, len_of
+from aioprocq.drivers.ring import RINGS
 from aioprocq.wire.frames import Ask
 from aioprocq.wire.page import STATE, UNLIMITED, State
 from aioprocq.wire.payload import Parcel, pack_item
@@ -39,6 +42,51 @@ def hand(hub: HubStation, peer: Any, *items: object) -> None:
 
 
 # Getting
+
+
+def awake(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """A hub that looks at its rings anyway, soon, and a peer in a burst."""
+    monkeypatch.setattr(peer_station, "_BURST", 1000.0)
+    hub, peer = stations.pair()
+    peer.fetch()
+    drive(hub)
+    put(peer, 0, 1)
+    drive(hub)
+    stay_awake(hub)
+    return hub, peer
+
+
+def stay_awake(hub: HubStation) -> None:
+    hub._rings.update(dict.fromkeys(hub._by_record.values()))
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_a_getter_finds_what_a_burst_has_brought_meanwhile(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, peer = awake(stations, monkeypatch)
+    assert not hub.fetch(), "nothing has come"
+    put(peer, 2, 3)
+    assert hub.fetch()
+    assert [take(hub) for _ in range(5)] == [0, 1, 2, 3, None]
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+@pytest.mark.parametrize("count", [1, 200])
+def test_a_getter_does_not_do_so_for_ever(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    hub, peer = awake(stations, monkeypatch)
+    looks = 0
+    put(peer, *[None] * count)
+    while hub.fetch():
+        looks += 1
+        put(peer, *[None] * count)
+    assert looks == module._MOST_FETCHES if count == 1 else looks < 6
+    hub._on_ready()  # a turn of the loop, which takes in what is there
+    stay_awake(hub)
+    put(peer, None)
+    assert hub.fetch()
 
 
 def test_a_getter_has_its_turn_before_who_comes_later(stations: Stations) -> None:

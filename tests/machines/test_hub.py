@@ -481,6 +481,7 @@ def test_a_recall_is_given_its_time():
 
 def test_taking_room_back_is_given_its_time():
     driver = Driver(2)
+    assert driver.hub.fits(1)
     idle = driver.connect()
     driver.receive(idle, wire.encode_need(1, 0))
     for _ in range(GRACE):
@@ -557,7 +558,12 @@ def test_a_busy_producer_is_granted_room_ahead():
     driver.receive(peer, wire.encode_need(1, 0))
     assert peer.page[ROOM] == 1
     driver.receive(peer, b"a.")
-    assert peer.page[ROOM] == 11
+    assert peer.page[ROOM] == 20, "all that there is"
+    driver.receive(peer, b"b.")
+    assert driver.hub.fits(1) is False
+    driver.hub.take()
+    driver.settle()
+    assert peer.page[ROOM] == 20, "but no more since the owner puts too"
 
 
 def test_a_producer_that_asks_for_room_it_has_is_told_so():
@@ -572,6 +578,7 @@ def test_a_producer_that_asks_for_room_it_has_is_told_so():
 
 def test_room_that_is_not_used_is_taken_back_for_who_waits():
     driver = Driver(4)
+    assert driver.hub.fits(1)
     idle = driver.connect()
     driver.receive(idle, wire.encode_need(1, 0))
     driver.receive(idle, b"a.")

@@ -179,8 +179,22 @@ def test_what_has_arrived_uses_room_up():
     room.check_invariants([peer])
 
 
+def test_a_busy_producer_that_is_alone_is_granted_all():
+    room = Room(20, None)
+    peer = make_peer(room)
+    room.ask(peer, 1, 0)
+    room.grant(0, 0)
+    room.top_up(0)
+    assert peer.granted == 20
+    room.received(peer, 6, 0)
+    room.top_up(6)
+    assert peer.granted == 14
+    room.check_invariants([peer])
+
+
 def test_a_busy_producer_is_granted_more():
     room = Room(20, None)
+    assert room.fits(0, 1, 0)
     one, other = make_peer(room), make_peer(room)
     room.top_up(0)
     assert room.granted == 0, "nobody has asked"
