@@ -138,11 +138,15 @@ class HubLink(Station):
                 elif not connection.ring.arm():
                     self._rings.pop(connection, None)
                     connection.looks = 0
+                    connection.ring.linger(False)
             self._streaming = (
                 bool(self._rings)
                 and not self.hub.room.bounded
+                and self.sink is None
                 and all(connection.looks > _STREAM for connection in self._rings)
             )
+            for connection in self._rings:
+                connection.ring.linger(self._streaming)
             self._carry_out()
             self._look_again()
         if self.sink is not None and self.hub.store.waiting:
@@ -161,7 +165,8 @@ class HubLink(Station):
         self._rings_due = True
         if running_loop() is loop and self._streaming:
             # A loop that took a few items in each of its turns would have no time
-            # for anything else. These peers ring when they have put a batch.
+            # for anything else. These peers ring when they have put a batch, and
+            # before they wait.
             loop.call_later(_LINGER, self._on_rings)
         elif running_loop() is loop:
             loop.call_soon(self._on_rings)

@@ -367,12 +367,25 @@ class HubStation(HubWatch):
             self._take_in()
             hub.shutdown(immediate=immediate)
             self._carry_out()
+            self._finish_recalls()
             if hub.dealer.flying:
                 # So that who only blocks after this, as in Process.join, has told
                 # the peers that it is over, if it is.
                 time.sleep(_FENCE)
                 hub.qsize()
                 self._carry_out()
+
+    def _finish_recalls(self) -> None:
+        # Here, where nobody may turn the loop again. A peer that was about to hand an
+        # item out says at once what became of it; one that had is not waited for.
+        dealer = self.hub.dealer
+        for _ in range(_MOST_FENCES if dealer.recalls else 0):
+            time.sleep(_FENCE)
+            self._take_in()
+            dealer.verify()
+            self._carry_out()
+            if not any(p.lane.frozen and p.lane.in_air for p in dealer.peers):
+                return
 
     def qsize(self) -> int:
         """Items that wait, exactly."""
@@ -395,3 +408,4 @@ def len_of(payload: Payload) -> int:
 
 
 _FENCE = 0.00005
+_MOST_FENCES = 40

@@ -32,7 +32,7 @@ from ..wire.payload import Descriptor
 from .peer_reading import PeerReading
 from .readiness import poll, poller_for, wait_for
 from .ring import RINGS, RingWriter
-from .station import Settings, Station, driving
+from .station import Settings, Station, driving, putting
 from .transport import (
     DONTWAIT,
     PORTABLE,
@@ -73,6 +73,7 @@ class PeerLink(PeerReading):
         self._dialling: Lanes | None = None
         self._looked_at = -1
         self._ring: RingWriter | None = None
+        self._listed = False  # in ``putting``
         self._sent = True  # whether what was put last is in a message
         self._burst_until = self._pulse_at = 0.0
         self._glances, self._glance_every = 0, 1
@@ -446,6 +447,7 @@ class PeerLink(PeerReading):
 
     def inherit(self) -> Station:
         """In a forked child: the same queue, to be dialled anew."""
+        putting.pop(self, None)
         if self._dialling is not None:
             self._dialling.close()
             self._dialling.close_sent()
@@ -459,6 +461,7 @@ class PeerLink(PeerReading):
 
     def dispose(self) -> None:
         """Hang up: the hub takes back what was not handed out or not settled."""
+        putting.pop(self, None)
         with self.lock:
             if not self._lost:
                 self._flush()

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from contextlib import suppress
 
+from ..errors import OwnerLost, QueueShutDown
 from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
@@ -21,7 +23,7 @@ from ..wire.page import ALERT, BELL, HANDED, PUBLISHED, State
 from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE, PeerLink
 from .ring import RingWriter
-from .station import Token
+from .station import Token, putting
 from .transport import (
     DONTWAIT,
     send_loaded,
@@ -68,6 +70,9 @@ class PeerStation(PeerLink):
             if not ring.put(payload, machine.put - 1 if self._sent else None):
                 return self._send_put(machine, payload, 0)
             self._sent = False
+            if not self._listed:
+                self._listed = True
+                putting[self] = None
         finally:
             lock.release()
         # To release a lock is a fence, as the ring needs one here.
@@ -79,6 +84,14 @@ class PeerStation(PeerLink):
         with self.lock:
             if ring.must_ring():
                 self._send_bell()
+
+    def tell(self) -> None:
+        """Tell the owner of what lies unread in the ring, if it takes its time."""
+        with self.lock:
+            self._listed = False
+            if not self._lost and self._ring is not None and self._ring.lies_unread:
+                with suppress(OwnerLost, QueueShutDown):  # nobody asks for it here
+                    self._send_bell()
 
     def _put_message(self, machine: Peer, payload: Payload) -> bool:
         if isinstance(payload, Parcel):

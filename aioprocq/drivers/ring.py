@@ -13,8 +13,9 @@ Invariants:
   then looks at ``BELL``. Both have a fence in between, so at least one of them notices.
 * A bell rings once. Where it may have rung, ``heed`` is True, and the hub sets a new
   one before it sleeps: also when it rang for something that was taken already.
-* A hub that was rung for may take its time, a millisecond at most. It is told again,
-  whatever the bell says, of each batch that has gathered unread.
+* A hub that was rung for may take its time, a millisecond at most, while ``LINGERS``
+  is set. It is told again, whatever the bell says, of each batch that has gathered
+  unread, and when a process is about to wait that has put something unread.
 * What was put here after something that was sent in a message is marked with the
   number of items before it, and stays until so many have arrived. What was put here
   before a message is here when the message is read. So items arrive in their order.
@@ -31,7 +32,7 @@ from struct import Struct
 
 from ..errors import ProtocolError
 from ..wire.frames import BATCH_BYTES
-from ..wire.page import BELL, RING_HEAD, RING_TAIL, RUNG, Page
+from ..wire.page import BELL, LINGERS, RING_HEAD, RING_TAIL, RUNG, Page
 
 __all__ = ["RINGS", "RING_BYTES", "RingReader", "RingWriter"]
 
@@ -113,6 +114,12 @@ class RingWriter:
         self.rung = self._page[RUNG] = bell
         return True
 
+    @property
+    def lies_unread(self) -> bool:
+        """Whether a hub that takes its time has not read all yet."""
+        page = self._page
+        return bool(page[LINGERS]) and page[RING_HEAD] != self.tail
+
     def _must_urge(self) -> bool:
         # The hub is awake, or will be soon; but a whole batch waits for it here.
         if self.tail < self.urge_at:
@@ -126,12 +133,13 @@ class RingWriter:
 class RingReader:
     """The hub's side."""
 
-    __slots__ = ("_bell", "_head", "_memory", "_page", "held_up")
+    __slots__ = ("_bell", "_head", "_lingers", "_memory", "_page", "held_up")
 
     def __init__(self, page: Page, memory: memoryview) -> None:
         self._page = page
         self._memory = memory
         self._head = self._bell = 0
+        self._lingers = False
         self.held_up = False  # what is there follows something that has not come
 
     @property
@@ -151,6 +159,12 @@ class RingReader:
         with _fence:
             pass
         return self.waits and not self.held_up
+
+    def linger(self, lingers: bool) -> None:
+        """Say whether the hub takes its time."""
+        if lingers != self._lingers:
+            self._lingers = lingers
+            self._page[LINGERS] = int(lingers)
 
     def take(self, arrived: int) -> list[bytes]:
         """All that is there and may be taken after so many items have arrived.

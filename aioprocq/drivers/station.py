@@ -33,10 +33,14 @@ from .segment import build_parcel, open_payload
 from .transport import Wakeup
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
-__all__ = ["Settings", "Station", "Token", "driving", "loopless"]
+__all__ = ["Settings", "Station", "Token", "driving", "loopless", "putting"]
 
 Token = int
 """What names an item that a process holds: its lane index, or its place."""
+
+
+putting: dict[Station, None] = {}
+"""The stations whose last put may lie unread in a ring."""
 
 
 loopless: weakref.WeakSet[Station] = weakref.WeakSet()
@@ -283,10 +287,14 @@ class Station(ABC):
 
     def new_waiter(self, *, size: int = 0, linger: bool = False) -> ThreadWaiter:
         """A waiter for the calling thread."""
+        if putting:
+            _tell_before_waiting()
         return ThreadWaiter(self._nudge, size=size, linger=linger)
 
     def future_waiter(self, *, size: int = 0, linger: bool = False) -> FutureWaiter:
         """A waiter for the calling coroutine."""
+        if putting:
+            _tell_before_waiting()
         loop = running_loop()
         if loop is None:
             raise RuntimeError("no running event loop")
@@ -372,6 +380,10 @@ class Station(ABC):
         """Wake whoever waits to get, for the last time; peers can."""
         raise NotImplementedError
 
+    def tell(self) -> None:
+        """Tell an owner that takes its time what lies unread in a ring; peers can."""
+        raise NotImplementedError
+
     @property
     def waiting(self) -> bool:
         """Whether somebody in this process waits to get, from another's queue."""
@@ -399,6 +411,13 @@ class Station(ABC):
         return QueueShutDown(
             f"queue {self.settings.name!r} is shut down; leave the loop that uses it"
         )
+
+
+def _tell_before_waiting() -> None:
+    # An answer to what was put may be what is waited for.
+    for station in list(putting):
+        putting.pop(station, None)
+        station.tell()
 
 
 @contextmanager

@@ -261,7 +261,7 @@ class Hub(HubState):
             room.top_up(self.store.waiting + self.dealer.flying)
 
     def _progress(self) -> None:
-        store, dealer = self.store, self.dealer
+        store, dealer, before = self.store, self.dealer, self.state
         if store.waiting or dealer.flying or self._begun():
             self.state = State.SHUT
             return
@@ -275,9 +275,13 @@ class Hub(HubState):
                 waiter.ended = True
                 dealer.woken.append(waiter)
         dealer.getters = keep
+        news = self.state is not before
         for peer in dealer.peers:
             lane = peer.lane
-            if lane.credit and (over or not peer.linger or lane.holding):
+            ends = over or not peer.linger or lane.holding
+            # One whose credit was taken back may have asked again, and the owner may
+            # do nothing from now on but wait for its process to end.
+            if ends and (lane.credit or (news and lane.want)):
                 lane.want = lane.sent
                 self._end(peer, self.state)
 

@@ -11,9 +11,15 @@ from ..drivers.segment import open_payload
 from ..drivers.station import Station
 from ..machines.record import DeadRecord
 from ..wire.ahead import Opened
-from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
+from ..wire.frames import BATCH_BYTES, INLINE_LIMIT
 from ..wire.payload import Parcel, Payload, dumps, escalate, pack_item
 from .delivery import DeadLetter
+
+_EACH = 5
+"""Bytes that an item of a batch takes besides its own, which are four at least.
+
+So ``BATCH_ITEMS`` are more than fit into ``BATCH_BYTES``.
+"""
 
 __all__ = [
     "chunks",
@@ -99,19 +105,20 @@ def chunks(station: Station, items: Iterable[object]) -> Iterable[list[Payload]]
     """Pickle items, in lists of about a batch."""
     chunk: list[Payload] = []
     size = 0
-    plain = station.settings.max_bytes is None
+    longest = INLINE_LIMIT if station.settings.max_bytes is None else 0
     try:
         for item in items:
             try:
                 data: Payload = dumps(item, 5, buffer_callback=escalate)
+                length = len(data)
             except Exception:
+                length = longest + 1
+            if length > longest:
                 data = pack(station, item)
-            else:
-                if len(data) > INLINE_LIMIT or not plain:
-                    data = pack(station, item)
+                length = len(data)
             chunk.append(data)
-            size += len(data)
-            if size > BATCH_BYTES or len(chunk) >= BATCH_ITEMS:
+            size += length + _EACH
+            if size > BATCH_BYTES:
                 yield chunk
                 chunk, size = [], 0
     except Exception:

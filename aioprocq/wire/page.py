@@ -26,6 +26,7 @@ __all__ = [
     "COUNTED",
     "EPOCH",
     "HANDED",
+    "LINGERS",
     "NEVER",
     "PUBLISHED",
     "PUT",
@@ -91,6 +92,7 @@ ABSORBED = 70  # HANDED, as far as QSIZE knows of it
 ARRIVED = 71  # PUT, as far as QSIZE knows of it
 RECALLED = 73  # hand-outs below this index stand, whatever EPOCH says
 RING_HEAD = 74  # bytes that the hub has read from the ring
+LINGERS = 76  # not zero: ring before you wait, if something is unread
 BELL = 75  # a number that the peer has not rung for yet: ring when there is something
 COUNTED = 72  # items that this peer settled, as far as UNFINISHED knows of it
 

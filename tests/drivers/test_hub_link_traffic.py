@@ -13,6 +13,7 @@ from aioprocq import OwnerLost
 from aioprocq.drivers import hub_link as module
 from aioprocq.drivers.connection import Connection
 from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.drivers.station import putting
 from aioprocq.drivers.transport import send_loaded
 from aioprocq.errors import ProtocolError
 from aioprocq.wire import frames as wire
@@ -328,6 +329,52 @@ async def test_a_batch_of_a_stream_comes_when_it_is_complete(on_loop: Stations) 
     before = hub.hub.store.tail
     put(peer, *["x" * 1000] * 20)
     await reached(lambda: hub.hub.store.tail > before + 10)
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_what_was_put_last_comes_before_its_process_waits(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair()
+    await stream(hub, peer)
+    before = hub.hub.store.tail
+    put(peer, 3)
+    assert peer in putting
+    on_loop.hub().new_waiter()  # for whatever queue
+    assert peer not in putting
+    await reached(lambda: hub.hub.store.tail == before + 1)
+    put(peer, 4)
+    on_loop.hub().future_waiter()
+    await reached(lambda: hub.hub.store.tail == before + 2)
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_an_owner_that_is_gone_is_no_matter_of_another_queue(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair()
+    await stream(hub, peer)
+    put(peer, 3)
+    hub.dispose()
+    on_loop.hub().new_waiter()
+    with pytest.raises(OwnerLost):
+        put(peer, 4)
+    peer.dispose()
+    assert peer not in putting
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_who_has_a_sink_is_told_at_once(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair()
+    hub.sink = lambda: None
+    peer.fetch()
+    for number in range(1, 9):
+        put(peer, number)
+        await reached(lambda: hub.hub.store.tail == number)  # noqa: B023
+    assert not hub._streaming
 
 
 @pytest.mark.both_loops

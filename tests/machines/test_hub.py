@@ -767,6 +767,20 @@ def test_an_immediate_shutdown_takes_back_what_was_not_started_on():
     assert driver.state == State.OVER
 
 
+def test_one_whose_credit_was_taken_back_is_told_of_the_end():
+    driver = Driver()
+    peer = driver.consumer("ab")
+    driver.hub.shutdown(immediate=True)
+    driver.settle()
+    driver.reclaim(peer, *flush(peer))
+    driver.settle()
+    driver.tick()
+    assert driver.state == State.OVER
+    assert kinds(peer) == [Kind.VOID, Kind.END], "it may have asked again meanwhile"
+    driver.settle()
+    assert kinds(peer) == [], "once"
+
+
 # The death of a peer
 
 
