@@ -307,6 +307,7 @@ class HubLink(Station):
     def _merge(self, connection: Connection, puts: list[bytes]) -> list[bytes]:
         # What was written into the ring before something was sent is there by now.
         self._rings[connection] = None
+        connection.ring.linger(self._streaming)  # if others are a stream
         for at, put in enumerate(puts):
             self._take_ring(connection)
             if not connection.ring.waits:

@@ -60,7 +60,7 @@ class HubStation(HubWatch):
             self._flush_after(payload)
         finally:
             lock.release()
-        if hurried and len(self._neighbours) > 1:
+        if hurried and len(self._neighbours) > 1 and running_loop() is self.loop:
             # Many items, and the loop has not had a turn since.
             self._neighbours.visit()
         return True
