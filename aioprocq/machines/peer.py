@@ -20,7 +20,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import ProtocolError
 from ..wire import frames as wire
@@ -31,22 +31,19 @@ from ..wire.page import (
     ALERT,
     ANNOUNCE_WAITS,
     ARRIVED,
-    COUNTED,
     EPOCH,
     HANDED,
     PUT,
     RECALLED,
-    RETURNS,
     SETTLED,
     WAITS,
     Page,
     State,
 )
 from ..wire.payload import Parcel, Payload
-from .holdings import Holdings
 from .pace import Pace
-from .putting import Putting
 from .record import DeadRecord, Waiter
+from .settling import Settling
 
 __all__ = ["Answer", "Peer"]
 
@@ -73,24 +70,19 @@ class Answer:
         return self.value == len(self.letters)
 
 
-class Peer(Putting):
+class Peer(Settling):
     """What one process knows of a queue that another one owns."""
 
     __slots__ = (
         "_called",
         "_ident",
         "_lingers",
-        "_returned",
-        "_returning",
         "answers",
         "attempts",
         "bouncing",
         "epoch",
         "failure",
         "getters",
-        "handed",
-        "holdings",
-        "items",
         "joinable",
         "later",
         "limit",
@@ -99,32 +91,26 @@ class Peer(Putting):
         "pace",
         "received",
         "sealed",
-        "settled",
         "unannounced",
     )
 
     def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
         super().__init__(page, sized=sized)
         self.joinable = joinable
-        self.items: deque[object] = deque()
         self.sealed: Batch | None = None
         self.open = self.opening = False
         self.attempts = 0
         self.later: deque[tuple[int, int, Sequence[Payload] | Batch]] = deque()
-        self.handed = self.received = self.limit = 0
+        self.received = self.limit = 0
         self.epoch = page[EPOCH]
-        self.settled = 0
         self.getters: deque[Waiter] = deque()
         self.answers: dict[int, Answer] = {}
-        self.holdings = Holdings()
         self.pace = Pace()
         self.failure: OSError | None = None
         self._called = 0
         self.bouncing = False
         self._lingers = self.unannounced = False
         self._ident = 0
-        self._returning: deque[int] = deque()
-        self._returned = 0
 
     # Getting
 
@@ -312,88 +298,12 @@ class Peer(Putting):
             self._called += 1
             self.woken.append(waiter)
 
-    # Settling
-
-    def hold(self, holder: Hashable) -> int:
-        """The item taken last is held from now on: its lane index."""
-        index = self.handed - 1
-        self.holdings.hold(index, holder)
-        return index
-
-    def hold_many(self, count: int, holder: Hashable) -> None:
-        """The items taken last are held from now on."""
-        for index in range(self.handed - count, self.handed):
-            self.holdings.hold(index, holder)
-
-    def settle(self, index: int, *, report: bool = True) -> bool:
-        """An item is done; False: it is not held.
-
-        Without ``report`` only the page says so, where it can.
-        """
-        if not self.holdings.drop(index):
-            return False
-        self._settled(index, report=report)
-        return True
-
-    def settle_first(self, holder: Hashable) -> bool:
-        """What ``holder`` was handed first, or its process, is done."""
-        held = self.holdings
-        if held.filed or self._returning or holder != held.holder:
-            index = held.drop_first(holder)
-            if index is None:
-                return False
-            self._settled(index)
-            return True
-        # The same for a consumer that has nothing but a run.
-        first, handed = held.first + 1, self.handed
-        if first > held.next:
-            return False
-        held.first = first
-        prefix = first if first < held.next else handed
-        self.page[SETTLED] = prefix
-        self.settled += 1
-        if prefix == handed and not (self.items or self.available()):
-            self.outbox.append(wire.REPORT)
-        return True
-
-    def _settled(self, index: int, *, report: bool = True) -> None:
-        prefix = self.holdings.prefix(self.handed)
-        if self._returning:
-            prefix = self._unread_return(prefix)
-        self.page[SETTLED] = prefix
-        self.settled += 1
-        if prefix <= index:
-            self.outbox.append(wire.encode_settle(index))
-        elif prefix == self.handed and report and not (self.items or self.available()):
-            self.outbox.append(wire.REPORT)
-
-    def fail(self, index: int, reason: str, *, final: bool) -> bool:
-        """An attempt at an item failed; False: it is not held."""
-        if not self.holdings.drop(index):
-            return False
-        self._returning.append(index)
-        self.page[SETTLED] = self._unread_return(self.holdings.prefix(self.handed))
-        self.outbox.append(wire.encode_return(index, final, reason))
-        return True
-
-    def _unread_return(self, prefix: int) -> int:
-        # The page may be read before a RETURN that was sent earlier, so it must
-        # not call settled what that RETURN gives back.
-        while self._returning and self.page[RETURNS] > self._returned:
-            self._returning.popleft()
-            self._returned += 1
-        return min(prefix, min(self._returning, default=prefix))
-
     # Figures
 
     def correction(self) -> int:
         """What the published number of waiting items does not know of us yet."""
         page = self.page
         return page[PUT] - page[ARRIVED] - (page[HANDED] - page[ABSORBED])
-
-    def uncounted(self) -> int:
-        """Items settled here that the published number does not know of yet."""
-        return self.settled - self.page[COUNTED]
 
     # Requests
 

@@ -7,7 +7,7 @@ import pytest
 
 from aioprocq import QueueShutDown
 from aioprocq.drivers import hub_station as module
-from aioprocq.drivers import peer_station
+from aioprocq.drivers import peer_putting
 from aioprocq.drivers.hub_station import HubStation, len_of
 from aioprocq.drivers.ring import RINGS
 from aioprocq.wire.frames import Ask
@@ -46,7 +46,7 @@ def hand(hub: HubStation, peer: Any, *items: object) -> None:
 
 def awake(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     """A hub that looks at its rings anyway, soon, and a peer in a burst."""
-    monkeypatch.setattr(peer_station, "_BURST", 1000.0)
+    monkeypatch.setattr(peer_putting, "_BURST", 1000.0)
     hub, peer = stations.pair()
     peer.fetch()
     drive(hub)

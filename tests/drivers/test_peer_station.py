@@ -1,25 +1,29 @@
 from __future__ import annotations
 
-import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_station as module
-from aioprocq.drivers.ring import RINGS
-from aioprocq.wire import frames as wire
-from aioprocq.wire.page import BELL, PUT, PUT_BYTES
+from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.wire.ahead import Opened, open_ahead
+from aioprocq.wire.batch import Batch
+from aioprocq.wire.frames import REPORT, Ask
+from aioprocq.wire.page import ANNOUNCE_WAITS, SETTLED, State
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
     LARGE,
     Stations,
     Thread,
+    ask,
     connected,
     drive,
-    fill,
+    get,
+    load,
     put,
     take,
     until,
@@ -32,215 +36,502 @@ def parcel(station: Any, item: object = "x" * LARGE) -> Any:
     return station.pack(pack_item(item))
 
 
-# Putting
+def hand(hub: Any, peer: PeerStation, *items: object, holder: object = None) -> None:
+    """Put items at the hub, and hand them out at the peer."""
+    put(hub, *items)
+    for item in items:
+        peer.refresh()
+        drive(hub)
+        peer.refresh()
+        assert take(peer, holder) == item
 
 
-def test_a_put_is_with_the_kernel_when_it_returns(stations: Stations) -> None:
-    hub, peer = stations.pair()
-    put(peer, 1, "two")
-    peer.dispose()
-    drive(hub)
-    assert [take(hub), take(hub)] == [1, "two"]
+# Getting
 
 
-def test_items_of_a_batch_arrive_together_and_in_order(stations: Stations) -> None:
-    hub, peer = stations.pair()
-    count = 5000
-    done = peer.put_batch([pickle.dumps(n) for n in range(count)])
-    assert done == count
-    drive(hub)
-    assert [take(hub) for _ in range(count)] == list(range(count))
-
-
-def test_a_batch_takes_parcels_in_their_turn(stations: Stations) -> None:
-    hub, peer = stations.pair()
-    payloads = [pickle.dumps(1), parcel(peer), pickle.dumps(2), pickle.dumps(3)]
-    assert peer.put_batch(payloads) == 4
-    drive(hub)
-    assert take(hub) == 1
-    assert hub.take(None).size > LARGE
-    assert [take(hub), take(hub)] == [2, 3]
-
-
-def test_no_frame_of_a_batch_is_too_long(stations: Stations) -> None:
-    hub, peer = stations.pair()
-    items = ["x" * 10_000] * 5
-    assert peer.put_batch([pickle.dumps(item) for item in items]) == 5
-    drive(hub)
-    assert [take(hub) for _ in items] == items
-
-
-def test_how_a_batch_is_cut() -> None:
-    assert module._cut([b"x" * 9000] * 3, 0) == [b"x" * 9000]
-    assert module._cut([b"x" * 20_000, b"y"], 0) == [b"x" * 20_000]
-    assert module._cut([b"x", b"yy", b"zzz"], 1) == [b"yy", b"zzz"]
-    assert len(module._cut([b""] * 5000, 0)) == wire.BATCH_ITEMS
-
-
-def test_without_room_nothing_is_put_and_the_page_says_so(stations: Stations) -> None:
-    hub, peer = connected(stations, maxsize=2)
-    assert not peer.put(b"x")
-    assert peer.put_batch([b"x", b"y"]) == 0
-    assert not peer.put(parcel(peer))
-    assert peer.machine is not None
-    assert peer.machine.page[PUT] == 0
-    drive(hub)
+def test_what_has_come_is_handed_out_in_order(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2, 3)
+    assert [load(get(peer)) for _ in range(3)] == [1, 2, 3]
     assert hub.qsize() == 0
 
 
-def test_who_asks_for_room_has_it_the_next_time(stations: Stations) -> None:
-    hub, peer = connected(stations, maxsize=2)
-    peer.ask_for_room(b"")
+def with_a_batch(stations: Stations, *items: object, **changes: Any) -> Any:
+    """A peer to which several items have come in one batch, and its hub."""
+    hub, peer = connected(stations, **changes)
+    put(hub, *items)
+    peer.machine.pace.window = len(items)
+    waiter = peer.new_waiter()
+    peer.begin_get(waiter)
     drive(hub)
-    put(peer, 1)
-    drive(hub)
-    put(peer, 2)
-    drive(hub)
-    assert hub.qsize() == 2
-    assert not peer.put(b"")
-    assert not hub.put(b"")
+    peer.end_get(waiter, took=False)
+    peer.refresh()
+    assert peer.machine.available() == len(items)
+    return hub, peer
 
 
-def test_room_in_bytes_is_granted_for_the_size_asked_for(stations: Stations) -> None:
-    hub, peer = connected(stations, max_bytes=200)
-    item = pickle.dumps("x" * 100)
-    assert not peer.put(item)
-    peer.ask_for_room(item)
+def test_a_batch_is_opened_when_its_first_item_is_handed_out(
+    stations: Stations,
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, [2], b"3", None)
+    first, second, third, fourth = (peer.take(None) for _ in range(4))
+    assert (first, second) == (1, [2])
+    assert isinstance(third, Opened)
+    assert isinstance(fourth, Opened)
+    assert (third.item, fourth.item) == (b"3", None)
+    assert peer.take(None) is None
+
+
+def test_what_cannot_be_opened_ahead_is_handed_out_as_it_is(
+    stations: Stations,
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 1j, 2)
+    assert [load(peer.take(None)) for _ in range(3)] == [1, 1j, 2]
+
+
+def test_several_items_are_handed_out_at_once(stations: Stations) -> None:
+    hub, peer = with_a_batch(stations, *range(5), joinable=True)
+    assert peer.take_many("me", 9) == []
+    assert peer.take("me") == 0
+    assert peer.take_many("me", 3) == [1, 2, 3]
+    assert peer.take_many("me", 3) == [4]
+    for _ in range(5):
+        assert peer.settle_held("me")
+    assert not peer.settle_held("me")
     drive(hub)
-    assert peer.put(item)
-    assert peer.machine.page[PUT_BYTES] == len(item)
+    assert hub.statistics().unfinished == 0
+
+
+def test_hand_outs_at_once_are_told_when_that_is_due(stations: Stations) -> None:
+    _hub, peer = with_a_batch(stations, *range(5))
+    assert peer.take(None) == 0
+    peer.machine.outbox.append(REPORT)
+    assert peer.take_many(None, 2) == [1, 2]
+    assert not peer.machine.outbox
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Have something happen while a batch is unpickled."""
+
+    def opening(batch: Batch) -> list[object] | None:
+        monkeypatch.undo()
+        then()
+        return open_ahead(batch)
+
+    monkeypatch.setattr(module, "open_ahead", opening)
+
+
+def test_a_finalizer_may_use_the_queue_while_a_batch_is_unpickled(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 2, 3)
+    seen: list[object] = []
+    meanwhile(monkeypatch, lambda: seen.append(load(peer.take(None))))
+    assert peer.take(None) == 2
+    assert (seen, peer.take(None)) == ([1], 3)
+
+
+def test_what_is_taken_back_while_a_batch_is_unpickled_stays_with_the_hub(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, peer = with_a_batch(stations, 1, 2, 3)
+    meanwhile(monkeypatch, hub.refresh)
+    assert peer.take(None) is None
+    assert not peer.machine.available()
     drive(hub)
-    assert hub.hub.store.size == len(item)
+    assert [take(hub) for _ in range(3)] == [1, 2, 3]
 
 
-def test_in_bytes_a_batch_goes_one_by_one(stations: Stations) -> None:
-    hub, peer = connected(stations, max_bytes=1000)
-    item = pickle.dumps(1)
-    peer.ask_for_room(item)
+def test_an_owner_lost_while_a_batch_is_unpickled_is_lost(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 2, 3)
+    meanwhile(monkeypatch, peer.dispose)
+    with pytest.raises(OwnerLost):
+        peer.take(None)
+
+
+def test_a_glance_finds_what_has_come(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    peer.refresh()
     drive(hub)
-    assert peer.put_batch([item] * 3) == 1
-
-
-def test_a_putter_waits_and_is_woken_when_there_is_room(stations: Stations) -> None:
-    hub, peer = connected(stations, maxsize=1)
     put(hub, 1)
-    waiter = peer.new_waiter(size=1)
-    peer.begin_put(waiter)
-    blocked = Thread(peer.block, waiter, None)
-    until(lambda: peer._leader is not None)
-    drive(hub)
-    assert hub.statistics().putters_waiting == 1
-    assert take(hub) == 1
-    assert blocked.result()
-    peer.come_to_put(waiter)
-    assert not waiter.woken
-    put(peer, 2)
-    peer.end_put(waiter)
-    drive(hub)
-    assert take(hub) == 2
+    assert peer.glance()
+    assert take(peer) == 1
 
 
-def test_a_putter_that_gives_up_lets_the_next_one_use_the_room(
+def test_after_a_glance_in_vain_the_next_ones_are_saved(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GLANCES", 3)
+    hub, peer = connected(stations)
+    fetched: list[int] = []
+    fetch = peer.fetch
+
+    def counted() -> bool:
+        fetched.append(1)
+        return fetch()
+
+    monkeypatch.setattr(peer, "fetch", counted)
+    assert [peer.glance() for _ in range(7)] == [False] * 7
+    assert 2 <= len(fetched) <= 3
+    peer.refresh()
+    drive(hub)
+    put(hub, 1)
+    until(peer.glance)
+    assert take(peer) == 1
+    before = len(fetched)
+    peer.glance()
+    assert len(fetched) == before + 1
+
+
+def test_a_look_asks_for_one_more_and_leaves_what_is_here(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2)
+    peer.refresh()
+    drive(hub)
+    peer.refresh()
+    peer.refresh()
+    assert len(peer.machine.items) == 1
+    assert [take(peer), take(peer)] == [1, None]
+
+
+def test_all_that_has_come_is_gathered(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1)
+    peer.refresh()
+    drive(hub)
+    peer.gather()
+    assert take(peer) == 1
+
+
+def test_a_getter_finds_what_has_come_meanwhile(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1)
+    peer.refresh()
+    drive(hub)
+    peer.fetch()
+    waiter = peer.new_waiter()
+    peer.begin_get(waiter)
+    assert waiter.woken
+    assert take(peer) == 1
+    peer.end_get(waiter, took=True)
+
+
+def test_a_getter_that_gives_up_passes_its_turn_on(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    first, second = peer.new_waiter(), peer.new_waiter()
+    peer.begin_get(first)
+    peer.begin_get(second)
+    drive(hub)
+    put(hub, 1)
+    peer.fetch()
+    assert (first.woken, second.woken) == (True, False)
+    peer.end_get(first, took=False)
+    assert second.woken
+    assert take(peer) == 1
+    peer.end_get(second, took=True)
+
+
+def test_the_failure_to_receive_an_item_is_raised_once(stations: Stations) -> None:
+    _, peer = connected(stations, joinable=True)
+    for call in (lambda: peer.take(None), peer.take_delivery):
+        peer.machine.failure = OSError("none free")
+        with pytest.raises(OSError, match="none free"):
+            call()
+        assert call() is None
+
+
+def test_a_delivery_is_held_by_its_token(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=3)
+    assert peer.take_delivery() is None
+    put(hub, "x")
+    for attempt in (1, 2):
+        peer.refresh()
+        drive(hub)
+        peer.refresh()
+        data, token, number = peer.take_delivery()
+        assert (load(data), number) == ("x", attempt)
+        assert not peer.settle_held("me")
+        if attempt == 1:
+            assert peer.fail(token, "once more", final=False)
+            drive(hub)
+    assert peer.settle(token)
+    assert not peer.settle(token)
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+def test_a_recall_is_answered_when_the_next_item_would_be_handed_out(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    put(hub, "x")
+    peer.refresh()
+    drive(hub)
+    peer.refresh()
+    hub.refresh()
+    assert peer.take_delivery() is None
+    until(lambda: (hub.refresh(), hub.hub.store.waiting)[1])
+    assert take(hub) == "x"
+
+
+def test_when_a_get_has_nothing_to_wait_for(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=2)
+    assert not peer.take_ended(linger=False)
+    hand(hub, peer, "x", holder="me")
+    put(hub, "y")
+    hub.shutdown(immediate=False)
+    assert not peer.take_ended(linger=False), "one is left"
+    peer.refresh()
+    drive(hub)
+    assert not peer.take_ended(linger=False), "it is on its way"
+    peer.refresh()
+    assert take(peer, "me") == "y"
+    assert peer.take_ended(linger=False)
+    assert peer.take_ended(linger=True), "who holds it itself waits for nobody"
+    peer.settle_held("me")
+    peer.settle_held("me")
+    assert peer.take_ended(linger=True)
+    late = peer.new_waiter()
+    peer.begin_get(late)
+    assert late.ended
+
+
+def test_who_lingers_waits_for_what_others_hold(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=2)
+    put(hub, "x")
+    assert take(hub, "there") == "x"
+    hub.shutdown(immediate=False)
+    assert peer.take_ended(linger=False)
+    assert not peer.take_ended(linger=True)
+
+
+# Settling
+
+
+def test_what_is_settled_in_order_needs_no_frame(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hand(hub, peer, 1, 2, holder="me")
+    assert peer.settle_held("me")
+    assert peer.machine.page[SETTLED] == 1
+    assert peer.settle_held("me")
+    assert not peer.settle_held("me")
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+def test_what_is_settled_out_of_order_is_told(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hand(hub, peer, 1, holder="first")
+    hand(hub, peer, 2, holder="second")
+    assert peer.settle_held("second")
+    assert peer.machine.page[SETTLED] == 0
+    drive(hub)
+    assert hub.statistics().held == 1
+
+
+def test_what_fails_is_the_latest_of_its_holder(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=9)
+    hand(hub, peer, 1, 2, holder="me")
+    peer.fail_latest("nobody", "why")
+    peer.fail_latest("me", "why")
+    drive(hub)
+    assert load(get(peer)) == 2
+    assert hub.statistics().redelivered == 1
+
+
+def test_task_done_settles_what_another_process_holds(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    assert not peer.settle_anywhere(), "nothing is unfinished"
+    put(hub, 1)
+    take(hub, "there")
+    assert peer.settle_anywhere()
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+    assert not peer.settle_anywhere()
+
+
+# Requests, shutdown, figures
+
+
+@pytest.mark.parametrize("what", [Ask.FLUSH, Ask.POLL])
+def test_requests_are_answered(stations: Stations, what: Ask) -> None:
+    _, peer = stations.pair()
+    assert ask(peer, what) == (0, [])
+    assert peer.machine is not None
+    assert not peer.machine.answers
+
+
+def test_a_poll_brings_an_item(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(hub, "x")
+    assert ask(peer, Ask.POLL) == (1, [])
+    assert take(peer) == "x"
+
+
+def test_a_request_that_is_given_up_is_taken_back(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True)
+    put(hub, 1)
+    ident = peer.begin_ask(Ask.JOIN, peer.new_waiter())
+    drive(hub)
+    assert hub.hub.peer_joins
+    assert peer.end_ask(ident) == (None, [])
+    drive(hub)
+    assert not hub.hub.peer_joins
+
+
+def test_a_shutdown_holds_here_at_once_and_there_when_it_is_read(
     stations: Stations,
 ) -> None:
     hub, peer = connected(stations, maxsize=1)
-    first, second = peer.new_waiter(size=1), peer.new_waiter(size=1)
-    peer.begin_put(first)
-    peer.begin_put(second)
-    drive(hub)
-    peer.fetch()
-    assert (first.woken, second.woken) == (True, False)
-    peer.end_put(first)
-    assert second.woken
-    peer.end_put(second)
-    put(peer, 1)
-
-
-@pytest.mark.parametrize("what", ["one", "batch", "parcel", "behind a frame"])
-def test_a_full_lane_takes_nothing_and_counts_nothing(
-    stations: Stations, what: str
-) -> None:
-    hub, peer = connected(stations)
-    count = fill(peer)
-    assert count > 1
-    machine = peer.machine
-    assert machine.page[PUT] == count
-    if what == "behind a frame":
-        machine.outbox.append(wire.REPORT)
-    attempts = {
-        "one": lambda: peer.put(b"." * 20_000),
-        "behind a frame": lambda: peer.put(b"." * 20_000),
-        "batch": lambda: peer.put_batch([b"." * 20_000] * 3),
-        "parcel": lambda: peer.put(parcel(peer)),
-    }
-    if what == "parcel":
-        while peer.put(b"."):  # the lane has room for small ones still
-            count += 1
-    assert not attempts[what]()
-    assert machine.page[PUT] == count
-    assert machine.lane_full
-    drive(hub)
-    assert hub.qsize() == count
-    assert attempts[what]()
-
-
-def test_a_parcel_whose_announcement_alone_has_gone_can_be_put_again(
-    stations: Stations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: object) -> None:
-        raise BlockingIOError
-
-    hub, peer = connected(stations)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "send_loaded", full)
-        assert not peer.put(parcel(peer))
-    drive(hub)
-    put(peer, "small")
-    assert peer.put(parcel(peer))
-    drive(hub)
-    assert take(hub) == "small"
-    assert hub.take(None).size > LARGE
-
-
-@pytest.mark.parametrize("what", ["one", "batch", "parcel"])
-def test_a_put_to_an_owner_that_is_gone(stations: Stations, what: str) -> None:
-    hub, peer = connected(stations)
-    item = parcel(peer)
-    hub.dispose()
-    calls: dict[str, Any] = {
-        "one": lambda: peer.put(b"x"),
-        "batch": lambda: peer.put_batch([b"x", b"y"]),
-        "parcel": lambda: peer.put(item),
-    }
-    for _ in range(2):
-        with pytest.raises(OwnerLost, match="is gone; end this process"):
-            calls[what]()
-
-
-@pytest.mark.parametrize("what", ["one", "batch", "parcel", "waiting"])
-def test_a_put_after_a_shutdown(stations: Stations, what: str) -> None:
-    hub, peer = connected(stations)
-    item = parcel(peer)
-    hub.shutdown(immediate=False)
-    calls: dict[str, Any] = {
-        "one": lambda: peer.put(b"x"),
-        "batch": lambda: peer.put_batch([b"x", b"y"]),
-        "parcel": lambda: peer.put(item),
-        "waiting": lambda: peer.begin_put(peer.new_waiter()),
-    }
+    waiter = peer.new_waiter(size=1)
+    peer.begin_put(waiter)
+    peer.shutdown(immediate=False)
+    assert waiter.ended
+    peer.end_put(waiter)
     with pytest.raises(QueueShutDown):
-        calls[what]()
-
-
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
-def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
-    hub, peer = connected(stations)
-    put(peer, 1, 2, 3)
+        peer.put(b".")
+    put_before = hub.put(pickle.dumps(1))
     drive(hub)
+    with pytest.raises(QueueShutDown):
+        hub.put(b"")
+    assert put_before
+
+
+def test_an_immediate_shutdown_throws_away_what_waits(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2)
+    peer.shutdown(immediate=True)
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda peer: peer.shutdown(immediate=False),
+        lambda peer: peer.settle_held(None),
+        lambda peer: peer.settle_anywhere(),
+        lambda peer: peer.begin_ask(Ask.FLUSH, peer.new_waiter()),
+        lambda peer: peer.qsize(),
+        lambda peer: peer.statistics(),
+        lambda peer: peer.fail(0, "", final=True),
+        lambda peer: peer.take(None),
+    ],
+)
+def test_every_call_tells_of_an_owner_that_is_gone(
+    stations: Stations, call: Any
+) -> None:
+    hub, peer = connected(stations, joinable=True)
     hub.dispose()
-    # Nothing is sent: the bell was rung, and the ring has room.
-    peer._ring.rung = peer.machine.page[BELL]
-    peer._burst_until = math.inf
-    peer._pulse_at = 0.0
     with pytest.raises(OwnerLost):
-        put(peer, 4)
+        call(peer)
+        get(peer)  # the calls that say nothing to the owner hear of it here
+    with pytest.raises(OwnerLost):
+        call(peer)
+
+
+def test_after_the_owner_is_gone_waits_can_still_be_left(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    getter, putter = peer.new_waiter(), peer.new_waiter()
+    peer.begin_get(getter)
+    peer.begin_put(putter)
+    hub.dispose()
+    with pytest.raises(OwnerLost):
+        peer.qsize()
+    assert getter.ended
+    peer.end_get(getter, took=False)
+    peer.end_put(putter)
+
+
+def test_an_owner_that_left_in_order_has_shut_the_queue_down(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations)
+    hub.shutdown(immediate=False)
+    hub.dispose()
+    with pytest.raises(QueueShutDown):
+        get(peer)
+    with pytest.raises(QueueShutDown):
+        peer.put(b".")
+
+
+def test_the_figures_are_those_that_the_owner_published(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(hub, 1, 2)
+    figures = peer.statistics()
+    assert (figures.qsize, figures.unfinished, figures.state) == (2, 2, "open")
+    assert figures.held is None
+    take(hub)
+    assert hub.qsize() == 1
+    drive(hub)
+    assert peer.qsize() == 1
+
+
+def test_who_reads_the_figures_has_the_owner_look_at_others(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations)
+    other = stations.peer(hub)
+    put(hub, 1, 2)
+    other.refresh()
+    drive(hub)
+    other.refresh()
+    take(other)
+    assert peer.qsize() == 2, "the owner has not been told"
+    drive(hub)
+    assert peer.qsize() == 1
+
+
+def test_before_it_dials_a_peer_knows_the_figures(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(hub, 1)
+    assert peer.qsize() == 1
+    assert peer.machine is None
+
+
+# Saying less
+
+
+def test_a_thread_that_waits_for_long_says_so(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    peer.machine.page[ANNOUNCE_WAITS] = 1
+    peer.machine.pace.window = 3
+    put(hub, 1)
+    assert load(get(peer)) == 1
+    drive(hub)
+    (record,) = hub._by_record
+    assert not record.blocked
+    assert record.lane.credit > 0
+    waiting = Thread(get, peer)
+
+    def is_known_to_wait() -> bool:
+        hub.drive()
+        return bool(record.blocked)
+
+    until(is_known_to_wait)
+    put(hub, 2)
+    drive(hub)
+    assert load(waiting.result()) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_was_settled_without_a_word_does_not_hold_up_the_end(
+    stations: Stations, when: str
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    put(hub, 1)
+    peer.refresh()
+    drive(hub)
+    peer.refresh()
+    _, token, _ = peer.take_delivery()
+    assert hub.qsize() == 0, "the owner knows that it was handed out"
+    if when == "before":
+        assert peer.settle(token, report=False)
+    hub.shutdown(immediate=False)
+    if when == "after":
+        assert hub.hub.state is State.DRAINED
+        assert peer.settle(token, report=False)
+        hub.drive()
+    assert hub.hub.state is State.OVER

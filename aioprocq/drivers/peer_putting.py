@@ -1,0 +1,218 @@
+"""The putting half of a peer's station.
+
+Invariants:
+
+* A put has its frame in the kernel, or its item in the ring, when it returns.
+* What follows something in another place says so: items arrive in their order.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from ..errors import OwnerLost, QueueShutDown
+from ..machines.peer import Peer
+from ..machines.record import Waiter
+from ..wire import frames as wire
+from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Kind
+from ..wire.page import BELL
+from ..wire.payload import Parcel, Payload, size_of
+from .peer_link import GONE, PeerLink
+from .ring import RingWriter
+from .station import putting
+from .transport import DONTWAIT, send_loaded
+
+__all__ = ["PeerPutting"]
+
+_BURST = 0.0001
+"""Seconds within which a put that follows another belongs to the same burst."""
+
+
+class PeerPutting(PeerLink):
+    """What one process puts into a queue that another owns."""
+
+    def put(self, payload: Payload) -> bool:
+        """Put one item; False: there is no room, or the lane is full."""
+        lock = self.lock
+        lock.acquire()
+        try:
+            machine = self.machine or self._user()
+            now = time.monotonic()
+            burst, self._burst_until = now < self._burst_until, now + _BURST
+            ring = self._ring
+            if (
+                not burst
+                or ring is None
+                or type(payload) is not bytes
+                or machine.sized
+                or machine.outbox
+            ):
+                return self._put_message(machine, payload)
+            if now > self._pulse_at:
+                self._feel_pulse(now)
+            if self._shut or not machine.begin_one():
+                self._check_open()
+                return False
+            # What it follows may still be on the lane.
+            if not ring.put(payload, machine.put - 1 if self._sent else None):
+                return self._send_put(machine, payload, 0)
+            self._sent = False
+            if not self._listed:
+                self._listed = True
+                putting[self] = None
+        finally:
+            lock.release()
+        # To release a lock is a fence, as the ring needs one here.
+        if machine.page[BELL] != ring.rung or ring.tail >= ring.urge_at:
+            self._ring_bell(ring)
+        return True
+
+    def _ring_bell(self, ring: RingWriter) -> None:
+        with self.lock:
+            if ring.must_ring():
+                self._send_bell()
+
+    def tell(self) -> None:
+        """Tell the owner of what lies unread in the ring, if it takes its time."""
+        with self.lock:
+            self._listed = False
+            if not self._lost and self._ring is not None and self._ring.lies_unread:
+                with suppress(OwnerLost, QueueShutDown):  # nobody asks for it here
+                    self._send_bell()
+
+    def _put_message(self, machine: Peer, payload: Payload) -> bool:
+        if isinstance(payload, Parcel):
+            return self._put_parcel(machine, payload)
+        size = len(payload) if machine.sized else 0
+        if self._shut or not (
+            machine.begin_put(1, size) if size else machine.begin_one()
+        ):
+            self._check_open()
+            return False
+        return self._send_put(machine, payload, size)
+
+    def _send_put(self, machine: Peer, frame: bytes, size: int) -> bool:
+        try:
+            if not machine.outbox or self._flush():
+                self._send(frame, DONTWAIT)
+                self._sent = True
+                return True
+        except BlockingIOError:
+            pass
+        except GONE:
+            self._lose()
+            raise self._gone_error() from None
+        machine.take_back_put(1, size)
+        machine.lane_full = True
+        return False
+
+    def _put_parcel(self, machine: Peer, parcel: Parcel) -> bool:
+        if self._shut or not machine.begin_put(1, parcel.size):
+            self._check_open()
+            return False
+        sent = False
+        try:
+            announce = wire.encode_flag(Kind.ANNOUNCE, len(parcel.descriptors))
+            data = wire.encode_parcel(0, 0, parcel.size, parcel.head)
+            numbers = [d.fileno() for d in parcel.descriptors]
+            if self._lanes is not None and self._flush():
+                self._send(announce, DONTWAIT)
+                send_loaded(self._lanes.up, data, numbers)
+                self._sent = True
+                sent = True
+        except BlockingIOError:
+            pass  # an announcement alone does no harm; it is sent again
+        except GONE:
+            self._lose()
+            raise self._gone_error() from None
+        finally:
+            if not sent:
+                machine.take_back_put(1, parcel.size)
+                machine.lane_full = True
+        return sent
+
+    def put_batch(self, payloads: list[Payload]) -> int:
+        """Put as many of the items as there is room for."""
+        done = 0
+        while done < len(payloads):
+            batch = _cut(payloads, done)
+            if len(batch) == 1 or self.settings.max_bytes is not None:
+                batch = batch[:1]
+                count = int(self.put(batch[0]))
+            else:
+                count = self._send_batch(batch)
+            done += count
+            if count < len(batch):
+                break
+        return done
+
+    def _send_batch(self, batch: list[Payload]) -> int:
+        with self.lock:
+            machine = self._user()
+            count = 0 if self._shut else machine.begin_put(len(batch), 0)
+            if not count:
+                self._check_open()
+                return 0
+            if self._flush():
+                try:
+                    # Only a batch of one can be a parcel; see _cut.
+                    frame = wire.encode_batch(batch[:count])  # type: ignore[arg-type]
+                    self._send(frame, DONTWAIT)
+                    self._sent = True
+                    return count
+                except BlockingIOError:
+                    pass
+                except GONE:
+                    self._lose()
+                    raise self._gone_error() from None
+            machine.take_back_put(count, 0)
+            machine.lane_full = True
+            return 0
+
+    def begin_put(self, waiter: Waiter) -> None:
+        """Let a putter wait for room, or for the lane to have some."""
+        with self.lock:
+            machine = self._user()
+            self._check_open()
+            machine.wait_to_put(waiter)
+            self._prepare(waiter)
+            self._settle_down()
+            if machine.lane_full:
+                self._await_writing()
+
+    def ask_for_room(self, payload: Payload) -> None:
+        """A put that does not wait found no room: ask for some."""
+        with self.lock:
+            self._machine().ask_room_for(size_of(payload))
+            self._tell()
+
+    def come_to_put(self, waiter: Waiter) -> None:
+        """A putter that was woken is about to put."""
+        with self.lock:
+            if self.machine is not None:
+                self.machine.come(waiter)
+
+    def end_put(self, waiter: Waiter) -> None:
+        """A putter waits no longer: let the next one use the room."""
+        with self.lock:
+            machine = self.machine
+            if machine is None:
+                return
+            machine.stop_putting(waiter)
+            if machine.putters:
+                machine.pass_room_on()
+                self._wake_machine()
+            self._flush()
+
+
+def _cut(payloads: list[Payload], start: int) -> list[Payload]:
+    # The next items that fit into one frame; a parcel is alone in its list.
+    batch: list[Payload] = []
+    size = 0
+    for payload in payloads[start : start + BATCH_ITEMS]:
+        size += len(payload)
+        if batch and size > BATCH_BYTES:
+            break
+        batch.append(payload)
+    return batch

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import pytest
+
+from aioprocq import OwnerLost, QueueShutDown
+from aioprocq.drivers import peer_putting as module
+from aioprocq.drivers.ring import RINGS
+from aioprocq.wire import frames as wire
+from aioprocq.wire.page import BELL, PUT, PUT_BYTES
+from aioprocq.wire.payload import pack_item
+
+from .stations import (
+    LARGE,
+    Stations,
+    Thread,
+    connected,
+    drive,
+    fill,
+    put,
+    take,
+    until,
+)
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def parcel(station: Any, item: object = "x" * LARGE) -> Any:
+    return station.pack(pack_item(item))
+
+
+# Putting
+
+
+def test_a_put_is_with_the_kernel_when_it_returns(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    put(peer, 1, "two")
+    peer.dispose()
+    drive(hub)
+    assert [take(hub), take(hub)] == [1, "two"]
+
+
+def test_items_of_a_batch_arrive_together_and_in_order(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    count = 5000
+    done = peer.put_batch([pickle.dumps(n) for n in range(count)])
+    assert done == count
+    drive(hub)
+    assert [take(hub) for _ in range(count)] == list(range(count))
+
+
+def test_a_batch_takes_parcels_in_their_turn(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    payloads = [pickle.dumps(1), parcel(peer), pickle.dumps(2), pickle.dumps(3)]
+    assert peer.put_batch(payloads) == 4
+    drive(hub)
+    assert take(hub) == 1
+    assert hub.take(None).size > LARGE
+    assert [take(hub), take(hub)] == [2, 3]
+
+
+def test_no_frame_of_a_batch_is_too_long(stations: Stations) -> None:
+    hub, peer = stations.pair()
+    items = ["x" * 10_000] * 5
+    assert peer.put_batch([pickle.dumps(item) for item in items]) == 5
+    drive(hub)
+    assert [take(hub) for _ in items] == items
+
+
+def test_how_a_batch_is_cut() -> None:
+    assert module._cut([b"x" * 9000] * 3, 0) == [b"x" * 9000]
+    assert module._cut([b"x" * 20_000, b"y"], 0) == [b"x" * 20_000]
+    assert module._cut([b"x", b"yy", b"zzz"], 1) == [b"yy", b"zzz"]
+    assert len(module._cut([b""] * 5000, 0)) == wire.BATCH_ITEMS
+
+
+def test_without_room_nothing_is_put_and_the_page_says_so(stations: Stations) -> None:
+    hub, peer = connected(stations, maxsize=2)
+    assert not peer.put(b"x")
+    assert peer.put_batch([b"x", b"y"]) == 0
+    assert not peer.put(parcel(peer))
+    assert peer.machine is not None
+    assert peer.machine.page[PUT] == 0
+    drive(hub)
+    assert hub.qsize() == 0
+
+
+def test_who_asks_for_room_has_it_the_next_time(stations: Stations) -> None:
+    hub, peer = connected(stations, maxsize=2)
+    peer.ask_for_room(b"")
+    drive(hub)
+    put(peer, 1)
+    drive(hub)
+    put(peer, 2)
+    drive(hub)
+    assert hub.qsize() == 2
+    assert not peer.put(b"")
+    assert not hub.put(b"")
+
+
+def test_room_in_bytes_is_granted_for_the_size_asked_for(stations: Stations) -> None:
+    hub, peer = connected(stations, max_bytes=200)
+    item = pickle.dumps("x" * 100)
+    assert not peer.put(item)
+    peer.ask_for_room(item)
+    drive(hub)
+    assert peer.put(item)
+    assert peer.machine.page[PUT_BYTES] == len(item)
+    drive(hub)
+    assert hub.hub.store.size == len(item)
+
+
+def test_in_bytes_a_batch_goes_one_by_one(stations: Stations) -> None:
+    hub, peer = connected(stations, max_bytes=1000)
+    item = pickle.dumps(1)
+    peer.ask_for_room(item)
+    drive(hub)
+    assert peer.put_batch([item] * 3) == 1
+
+
+def test_a_putter_waits_and_is_woken_when_there_is_room(stations: Stations) -> None:
+    hub, peer = connected(stations, maxsize=1)
+    put(hub, 1)
+    waiter = peer.new_waiter(size=1)
+    peer.begin_put(waiter)
+    blocked = Thread(peer.block, waiter, None)
+    until(lambda: peer._leader is not None)
+    drive(hub)
+    assert hub.statistics().putters_waiting == 1
+    assert take(hub) == 1
+    assert blocked.result()
+    peer.come_to_put(waiter)
+    assert not waiter.woken
+    put(peer, 2)
+    peer.end_put(waiter)
+    drive(hub)
+    assert take(hub) == 2
+
+
+def test_a_putter_that_gives_up_lets_the_next_one_use_the_room(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations, maxsize=1)
+    first, second = peer.new_waiter(size=1), peer.new_waiter(size=1)
+    peer.begin_put(first)
+    peer.begin_put(second)
+    drive(hub)
+    peer.fetch()
+    assert (first.woken, second.woken) == (True, False)
+    peer.end_put(first)
+    assert second.woken
+    peer.end_put(second)
+    put(peer, 1)
+
+
+@pytest.mark.parametrize("what", ["one", "batch", "parcel", "behind a frame"])
+def test_a_full_lane_takes_nothing_and_counts_nothing(
+    stations: Stations, what: str
+) -> None:
+    hub, peer = connected(stations)
+    count = fill(peer)
+    assert count > 1
+    machine = peer.machine
+    assert machine.page[PUT] == count
+    if what == "behind a frame":
+        machine.outbox.append(wire.REPORT)
+    attempts = {
+        "one": lambda: peer.put(b"." * 20_000),
+        "behind a frame": lambda: peer.put(b"." * 20_000),
+        "batch": lambda: peer.put_batch([b"." * 20_000] * 3),
+        "parcel": lambda: peer.put(parcel(peer)),
+    }
+    if what == "parcel":
+        while peer.put(b"."):  # the lane has room for small ones still
+            count += 1
+    assert not attempts[what]()
+    assert machine.page[PUT] == count
+    assert machine.lane_full
+    drive(hub)
+    assert hub.qsize() == count
+    assert attempts[what]()
+
+
+def test_a_parcel_whose_announcement_alone_has_gone_can_be_put_again(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise BlockingIOError
+
+    hub, peer = connected(stations)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "send_loaded", full)
+        assert not peer.put(parcel(peer))
+    drive(hub)
+    put(peer, "small")
+    assert peer.put(parcel(peer))
+    drive(hub)
+    assert take(hub) == "small"
+    assert hub.take(None).size > LARGE
+
+
+@pytest.mark.parametrize("what", ["one", "batch", "parcel"])
+def test_a_put_to_an_owner_that_is_gone(stations: Stations, what: str) -> None:
+    hub, peer = connected(stations)
+    item = parcel(peer)
+    hub.dispose()
+    calls: dict[str, Any] = {
+        "one": lambda: peer.put(b"x"),
+        "batch": lambda: peer.put_batch([b"x", b"y"]),
+        "parcel": lambda: peer.put(item),
+    }
+    for _ in range(2):
+        with pytest.raises(OwnerLost, match="is gone; end this process"):
+            calls[what]()
+
+
+@pytest.mark.parametrize("what", ["one", "batch", "parcel", "waiting"])
+def test_a_put_after_a_shutdown(stations: Stations, what: str) -> None:
+    hub, peer = connected(stations)
+    item = parcel(peer)
+    hub.shutdown(immediate=False)
+    calls: dict[str, Any] = {
+        "one": lambda: peer.put(b"x"),
+        "batch": lambda: peer.put_batch([b"x", b"y"]),
+        "parcel": lambda: peer.put(item),
+        "waiting": lambda: peer.begin_put(peer.new_waiter()),
+    }
+    with pytest.raises(QueueShutDown):
+        calls[what]()
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    put(peer, 1, 2, 3)
+    drive(hub)
+    hub.dispose()
+    # Nothing is sent: the bell was rung, and the ring has room.
+    peer._ring.rung = peer.machine.page[BELL]
+    peer._burst_until = math.inf
+    peer._pulse_at = 0.0
+    with pytest.raises(OwnerLost):
+        put(peer, 4)
