@@ -240,7 +240,7 @@ class HubStation(HubWatch):
         self._fetches += 1
         with self.lock:
             found = [self._empty_ring(one) for one in list(self._rings)]
-            if True not in found:
+            if not any(found):
                 return False
             self._fetches += self.hub.store.waiting // _MANY
             self._carry_out()

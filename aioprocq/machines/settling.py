@@ -88,7 +88,7 @@ class Settling(Putting):
         self.settled += 1
         if prefix <= index:
             self.outbox.append(wire.encode_settle(index))
-        elif prefix == self.handed and report and not (self.items or self.available()):
+        elif report and not (self.holdings or self.items or self.available()):
             self.outbox.append(wire.REPORT)
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:

@@ -16,7 +16,7 @@ from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import SEALED, Opened, bare
+from ..wire.ahead import Opened, bare
 from ..wire.frames import INLINE_LIMIT, Ask
 from ..wire.payload import Parcel, Payload, dumps, escalate, size_of
 from .checks import check_count, check_timeout
@@ -139,17 +139,12 @@ class SyncQueue(Generic[T]):
         """
         if block and running_loop() is not None:
             raise _on_loop("get")
+        until = None if timeout is None or not block else check_timeout(timeout)
         station = self._handle.station
         holder = get_ident() if station.joinable else None
-        if timeout is not None and block:
-            until = check_timeout(timeout)
-            item: Any = station.take(holder)
-            if item is None:
-                item = self._wait(station.take, holder, True, until)
-        else:
-            item = station.take(holder)
-            if item is None:
-                item = self._wait(station.take, holder, block, None)
+        item: Any = station.take(holder)
+        if item is None:
+            item = self._wait(station.take, holder, block, until)
         kind = type(item)
         if kind is bytes or kind is Parcel or kind is Opened:
             item = self._open(station, item, holder)
@@ -250,7 +245,8 @@ class SyncQueue(Generic[T]):
                     if running_loop() is not None:
                         raise _on_loop("get")
                     item = self._wait(station.take, holder, True, None)
-                if type(item) in SEALED:
+                kind = type(item)
+                if kind is bytes or kind is Parcel or kind is Opened:
                     item = self._open(station, item, holder)
             except QueueShutDown:
                 return

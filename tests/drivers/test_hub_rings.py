@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,41 +12,23 @@ from aioprocq.drivers import hub_rings as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.station import putting
 from aioprocq.errors import ProtocolError
-from aioprocq.wire.page import RING_TAIL
+from aioprocq.wire.page import LINGERS, RING_TAIL
 
 from .stations import (
     Stations,
     put,
     reached,
-    until,
 )
 
-Logged = Callable[[], list[tuple[str, str]]]
-
 pytestmark = pytest.mark.timeout(30)
-
-
-def drive_until(hub: Any, predicate: Any) -> None:
-    """Drive a hub that has no loop until something holds."""
-
-    def drive() -> bool:
-        hub.drive()
-        return bool(predicate())
-
-    until(drive)
-
-
-def connect(hub: Any, *peers: PeerStation) -> None:
-    for peer in peers:
-        peer.fetch()
-    hub.drive()
 
 
 def test_a_ring_with_garbage_ends_its_connection(
     stations: Stations, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub, peer = stations.pair()
-    connect(hub, peer)
+    peer.fetch()
+    hub.drive()
     put(peer, 1, 2)
     machine = peer.machine
     assert machine is not None
@@ -133,6 +114,20 @@ async def test_what_was_put_last_comes_before_its_process_waits(
     put(peer, 4)
     on_loop.hub().future_waiter()
     await reached(lambda: hub.hub.store.tail == before + 2)
+
+
+@pytest.mark.both_loops
+@pytest.mark.usefixtures("lingers")
+async def test_who_puts_beside_a_stream_knows_that_the_hub_takes_its_time(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair()
+    other: Any = on_loop.peer(hub)
+    other.fetch()
+    await reached(lambda: len(hub._by_record) == 1)
+    await stream(hub, peer)
+    put(other, 1, 2)
+    await reached(lambda: other.machine.page[LINGERS] == 1)
 
 
 @pytest.mark.both_loops

@@ -80,6 +80,16 @@ def test_what_was_returned_is_not_called_settled_before_the_hub_knows():
     assert kinds(peer) == [Kind.REPORT]
 
 
+def test_the_last_one_is_reported_though_a_return_is_unread():
+    peer = make_peer(joinable=True)
+    holds(peer, 2)
+    peer.fail(1, "it rained", final=False)
+    peer.settle(0)
+    assert peer.page[SETTLED] == 1
+    # The hub may have read the RETURN, and the page, just before that was stored.
+    assert kinds(peer) == [Kind.RETURN, Kind.REPORT]
+
+
 def test_a_consumer_that_settles_nothing_does_not_remember_all_it_returned():
     peer = make_peer(joinable=True)
     for index in range(50):
