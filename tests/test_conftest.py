@@ -1,15 +1,18 @@
 """The guards of this test suite: each one fails the test that it is there to fail."""
 
 import asyncio
+import collections
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+REPORT = "report.xml"
 
 PREAMBLE = """
 import asyncio, multiprocessing, os, socket, subprocess, sys, threading
@@ -148,13 +151,15 @@ def borrowed():
 """
 
 
-def run_inner(directory: Path, source: str) -> "subprocess.CompletedProcess[str]":
+def run_inner(directory: Path, **sources: str) -> "subprocess.CompletedProcess[str]":
     """Run a suite of its own, under this suite's conftest and settings."""
-    (directory / "test_inner.py").write_text(PREAMBLE + BORROWED + source)
+    for name, source in sources.items():
+        (directory / f"test_{name}.py").write_text(PREAMBLE + BORROWED + source)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest"]
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(directory)]
+    report = [f"--junitxml={REPORT}", "-o", "junit_logging=all"]
     return subprocess.run(
-        [*command, *settings, "-p", "no:cacheprovider", "test_inner.py"],
+        [*command, *settings, "-p", "no:cacheprovider", *report, "."],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -162,22 +167,38 @@ def run_inner(directory: Path, source: str) -> "subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize(("complaint", "source"), LEAKS.values(), ids=LEAKS)
-def test_a_test_that_leaks_fails(tmp_path, complaint, source):
-    result = run_inner(tmp_path, source)
+def module_name(title: str) -> str:
+    return title.replace(" ", "_")
+
+
+@pytest.fixture(scope="module")
+def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Run all that leak, in one go; return what is said of each module's test."""
+    directory = tmp_path_factory.mktemp("leaks")
+    sources = {module_name(title): source for title, (_, source) in LEAKS.items()}
+    result = run_inner(directory, **sources)
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout
-    assert complaint in result.stdout
+    found: dict[str, str] = collections.defaultdict(str)
+    for case in ElementTree.parse(directory / REPORT).iter("testcase"):
+        # Two cases for a test whose call fails, and its teardown too.
+        found[str(case.get("classname"))] += "\n".join(case.itertext())
+    return found
+
+
+@pytest.mark.parametrize("title", LEAKS)
+def test_a_test_that_leaks_fails(complaints: dict[str, str], title: str) -> None:
+    expected, _ = LEAKS[title]
+    assert expected in complaints[f"test_{module_name(title)}"]
 
 
 def test_a_test_that_cleans_up_passes(tmp_path):
-    result = run_inner(tmp_path, CLEAN)
+    result = run_inner(tmp_path, clean=CLEAN)
     assert result.returncode == pytest.ExitCode.OK, result.stdout
 
 
 def test_may_leak_takes_only_the_kinds_there_are(tmp_path):
-    result = run_inner(
-        tmp_path, "@pytest.mark.may_leak('descriptor')\ndef test(): pass"
-    )
+    source = "@pytest.mark.may_leak('descriptor')\ndef test(): pass"
+    result = run_inner(tmp_path, misspelt=source)
     assert result.returncode != pytest.ExitCode.OK
     assert "may_leak takes" in result.stdout
 

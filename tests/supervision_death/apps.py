@@ -6,7 +6,6 @@ The second argument is the directory where they, and their workers, say who is t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import signal
@@ -140,11 +139,26 @@ def main(name: str, place: str, loop: str) -> None:
     async def run() -> None:
         await APPS[name](Path(place))
 
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(run())
-        return
-    sys.exit(130)
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not was_interrupted(error):
+            raise
+        sys.exit(130)
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C, or what came of one.
+
+    A Ctrl-C that arrives while uvloop puts the signal handlers back, because of the one
+    before, leaves it believing that it runs: then its `close` raises RuntimeError in
+    place of the KeyboardInterrupt.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause is not None
 
 
 if __name__ == "__main__":
