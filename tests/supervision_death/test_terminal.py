@@ -103,3 +103,7 @@ def test_an_impatient_user(loop: str, more: int, tmp_path: Path) -> None:
             screen.press(CTRL_C)
         assert screen.exit_code() in (130, -2), screen.text
         assert "in worker" not in screen.text, screen.text
+        if more == 2:
+            # It may have interrupted the clean-up; then it is the lifeline that ends
+            # the workers, when the app is gone.
+            wait_until(lambda: all(map(is_gone, everybody(tmp_path))))
