@@ -45,6 +45,7 @@ PRINTED = {
         "work-0 ERROR shop.work: no: division by zero",
         "[talk-0 stdout] hello\n[talk-0 stdout] this is a library that prints",
     ],
+    "docs/how-to/responsive-app.md": [str(sum(range(1_000_000)))],
     "docs/how-to/restarts.md": [
         "worker flaky-0 ended: error, exit code 1: ConnectionError: not yet\n"
         "worker flaky-0 ended: error, exit code 1: ConnectionError: not yet\n"

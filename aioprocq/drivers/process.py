@@ -75,6 +75,7 @@ class Status:
 
 
 _LOST = Status(known=False)
+_NICEST = 19
 
 
 class Process:
@@ -110,11 +111,13 @@ class Process:
         env: Mapping[str, str] | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        nice: int = 0,
     ) -> Process:
         """Start a command, which inherits the descriptors in ``pass_fds``.
 
         ``env``, ``stdout`` and ``stderr`` are this process's own if None; the
-        standard input is empty. OSError leaves nothing behind.
+        standard input is empty. ``nice`` is added to this process's own niceness.
+        OSError leaves nothing behind.
         """
         # No preexec_fn: with it, Popen forks, which copies the page tables.
         popen = subprocess.Popen(
@@ -129,6 +132,8 @@ class Process:
         # It is done with: a Popen that does not know this warns when it is collected,
         # and later ones, from anywhere, would wait for its process.
         popen.returncode = 0
+        if nice:
+            _lower(popen.pid, nice)
         return cls(popen.pid)
 
     def fileno(self) -> int:
@@ -326,6 +331,14 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass  # nobody is left; macOS says the second when only zombies are
+
+
+def _lower(pid: int, nice: int) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, min(own + nice, _NICEST))
+    except ProcessLookupError:
+        pass  # it has ended, and SIGCHLD is ignored
 
 
 def _end(pid: int) -> None:

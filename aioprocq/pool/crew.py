@@ -47,6 +47,7 @@ class CrewOptions:
     name: str
     max_tasks: int | None
     max_rss: int | None
+    nice: int
     grace_period: float
     start_timeout: float
     env: Any
@@ -105,6 +106,7 @@ class Crew:
             start_timeout=options.start_timeout,
             max_items=options.max_tasks,
             max_rss=options.max_rss,
+            nice=options.nice,
             loop="uvloop" if orders.loop == "uvloop" else None,
             env=options.env,
             output=options.output,

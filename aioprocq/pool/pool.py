@@ -16,7 +16,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 from ..errors import WorkerError
 from ..queues.joinable import JoinableQueue
 from ..queues.queue import Queue
-from ..supervisor.options import check_number
+from ..supervisor.options import check_nice, check_number
 from .answers import Answers
 from .board import MOST_SLOTS, Withdrawals
 from .context import name_variables
@@ -59,6 +59,8 @@ class WorkerPool(Dispatching):
         max_tasks: replace a worker after so many jobs (with some jitter); a chunk of
             ``map`` is one job.
         max_rss: replace a worker that has so many bytes of memory resident.
+        nice: from 0 to 19, added to the app's own niceness: with 5 or more, the app's
+            event loop comes before workers that keep all cores busy.
         retries: how often a job is repeated when its worker has died. 0 is at most
             once: a job that was started is never started again.
         concurrency: async jobs that a worker runs at once. More than 1 gives each
@@ -82,6 +84,7 @@ class WorkerPool(Dispatching):
         initargs: Iterable[Any] = (),
         max_tasks: int | None = None,
         max_rss: int | None = None,
+        nice: int = 0,
         retries: int = 0,
         concurrency: int = 1,
         loop: str | None = None,
@@ -112,6 +115,7 @@ class WorkerPool(Dispatching):
             name=name or f"pool-{next(_names)}",
             max_tasks=max_tasks,
             max_rss=max_rss,
+            nice=check_nice(nice),
             grace_period=check_seconds(grace_period, "grace_period"),
             start_timeout=check_seconds(start_timeout, "start_timeout"),
             env=env,

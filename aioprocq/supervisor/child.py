@@ -52,6 +52,7 @@ class Launch:
     stations: tuple[HubStation, ...]
     env: Mapping[str, str] | None
     output: Output | None
+    nice: int = 0
     queues: tuple[object, ...] = ()  # the app may forget them, and workers use them
 
 
@@ -121,6 +122,7 @@ class Child:
                 env=self._launch.env,
                 stdout=streams[0],
                 stderr=streams[1],
+                nice=self._launch.nice,
             )
         finally:
             theirs.close()

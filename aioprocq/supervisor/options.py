@@ -17,6 +17,7 @@ from .main_module import has_main
 __all__ = [
     "Options",
     "check_keywords",
+    "check_nice",
     "check_options",
     "check_target",
     "check_text",
@@ -36,6 +37,7 @@ class Options:
     max_items: int | None
     max_age: float | None
     max_rss: int | None
+    nice: int
     heartbeat: float | None
     job_timeout: float | None
     loop: str | None
@@ -68,6 +70,7 @@ def check_options(
     output: Output | None,
     max_items: int | None,
     max_rss: int | None,
+    nice: int,
     ready: str = "imported",
     **times: float | None,
 ) -> Options:
@@ -96,6 +99,7 @@ def check_options(
         == "degrade",
         max_items=_limit(max_items, "max_items"),
         max_rss=_limit(max_rss, "max_rss"),
+        nice=check_nice(nice),
         loop=loop,
         env=environment(env),
         output=output,
@@ -105,7 +109,16 @@ def check_options(
 
 
 _POLICIES = ("always", "on-failure", "never")
+_NICEST = 19
 _OPTIONAL = frozenset({"max_age", "heartbeat", "job_timeout"})
+
+
+def check_nice(value: int) -> int:
+    """How much nicer than the app; TypeError or ValueError if it cannot be that."""
+    nice = check_number(value, "nice", 0)
+    if nice > _NICEST:
+        raise ValueError(f"nice must be {_NICEST} or less, not {nice}")
+    return nice
 
 
 def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> str:

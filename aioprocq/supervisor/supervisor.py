@@ -98,6 +98,7 @@ class Supervisor:
         max_items: int | None = None,
         max_age: float | None = None,
         max_rss: int | None = None,
+        nice: int = 0,
         job_timeout: float | None = None,
         heartbeat: float | None = None,
         on_exhausted: Literal["raise", "degrade"] = "raise",
@@ -129,6 +130,8 @@ class Supervisor:
             max_items: replace a worker when it was handed so many items.
             max_age: replace it after so many seconds.
             max_rss: replace it when it has so many bytes of memory resident.
+            nice: from 0 to 19, added to the app's own niceness: with 5 or more, the
+                app's event loop comes before workers that keep all cores busy.
             job_timeout: kill it, as failed, when it does not settle what it was
                 handed by a JoinableQueue in so many seconds.
             heartbeat: ask it every so many seconds whether it is alive; one that
@@ -173,6 +176,7 @@ class Supervisor:
             ready=ready,
             max_items=max_items,
             max_rss=max_rss,
+            nice=nice,
             max_age=max_age,
             start_timeout=start_timeout,
             drain_timeout=drain_timeout,
@@ -183,7 +187,9 @@ class Supervisor:
         task, carried = pack_message((target, args, check_keywords(kwargs)))
         queues = owned_among(carried)
         stations = tuple(map(_station_of, queues))
-        launch = Launch(task, stations, options.env, options.output, tuple(queues))
+        launch = Launch(
+            task, stations, options.env, options.output, options.nice, tuple(queues)
+        )
         group = WorkerGroup(self, self._name(name, default), launch, options)
         self._groups.append(group)
         await group.begin(count)

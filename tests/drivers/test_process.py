@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from aioprocq.drivers import process
 from aioprocq.drivers.process import Process, Status
 from tests import leaks
+from tests.programs import output_of
 
 DEADLINE = 5.0
 PYTHON = (sys.executable, "-S", "-c")
@@ -536,3 +538,37 @@ async def test_a_forked_child_can_abandon_it_and_the_parent_still_watches(
     async with asyncio.timeout(DEADLINE):
         await exited
     assert child.reap() == Status(signal=signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("own", "more", "expected"), [(0, 4, 4), (12, 10, 19)])
+def test_it_is_nicer_than_its_parent(
+    own: int, more: int, expected: int, tmp_path: Path
+) -> None:
+    program = f"""
+import os
+from aioprocq.drivers.process import Process
+os.nice({own} - os.nice(0))
+child = Process.start({FOREVER}, nice={more})
+print(os.getpriority(os.PRIO_PROCESS, child.pid))
+child.kill_group()
+os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+child.reap()
+"""
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    assert output_of(script).split() == [str(expected)]
+
+
+@pytest.mark.usefixtures("ignored_sigchld")
+def test_it_may_be_gone_before_it_is_made_nicer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lower = os.setpriority
+
+    def late(which: int, who: int, priority: int) -> None:
+        reach(lambda: not os.path.exists(f"/proc/{who}"))
+        lower(which, who, priority)
+
+    monkeypatch.setattr(os, "setpriority", late)
+    child = Process.start(["/bin/true"], nice=1)
+    assert child.reap() == Status(known=False)

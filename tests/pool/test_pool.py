@@ -168,6 +168,7 @@ async def test_another_loop_is_told_to_use_the_executor():
         ({"concurrency": 1025}, ValueError, "1024 or less"),
         ({"max_tasks": 0}, ValueError, "max_tasks"),
         ({"max_rss": 0}, ValueError, "max_rss"),
+        ({"nice": 20}, ValueError, "nice must be 19 or less"),
         ({"loop": "trio"}, ValueError, "'asyncio' or 'uvloop'"),
         ({"grace_period": -1}, ValueError, "grace_period"),
         ({"grace_period": True}, TypeError, "grace_period must be seconds"),
@@ -487,6 +488,13 @@ async def test_workers_are_replaced_when_they_are_large():
     async with WorkerPool(1, max_rss=150 << 20) as pool:
         pids = [await soon(pool.run(jobs.grow, 64 << 20)) for _ in range(5)]
     assert len(set(pids)) >= 2
+
+
+async def test_workers_give_way_to_the_app():
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    async with WorkerPool(1, nice=6) as pool:
+        got = await soon(pool.run(os.getpriority, os.PRIO_PROCESS, 0))
+    assert got == own + 6
 
 
 # Crossing over

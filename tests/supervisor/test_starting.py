@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -159,6 +160,9 @@ BAD: Any = [
     ({"start_timeout": None}, TypeError, "start_timeout must be seconds"),
     ({"max_restarts": True}, TypeError, "max_restarts must be a whole number"),
     ({"max_rss": 0}, ValueError, "max_rss must be 1 or more"),
+    ({"nice": -1}, ValueError, "nice must be 0 or more"),
+    ({"nice": 20}, ValueError, "nice must be 19 or less"),
+    ({"nice": 5.0}, TypeError, "nice must be a whole number"),
     ({"restart": None}, ValueError, "restart must be one of"),
     ({"loop": []}, ValueError, "loop must be one of"),
     ({"target": roles.stop_when_told_async(None)}, TypeError, "not coroutine"),
@@ -173,3 +177,13 @@ async def test_what_a_process_cannot_be_given_is_refused(given, error, message):
         with pytest.raises(error, match=message):
             await soon(supervisor.start(**given))
         assert supervisor.groups == ()
+
+
+@pytest.mark.parametrize("nice", [0, 7])
+async def test_workers_give_way_to_the_app(nice):
+    async with aioprocq.Supervisor() as supervisor:
+        group = await supervisor.start(targets.wait_until_told, count=2, nice=nice)
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        for pid in pids(group):
+            assert os.getpriority(os.PRIO_PROCESS, pid) == own + nice
+        group.stop()

@@ -2,11 +2,18 @@ import time
 
 import pytest
 
-from aioprocq.cli.bench.lag_row import LAG_ROW, BusyApp, IdleApp, compute, percentile
+from aioprocq.cli.bench.lag_row import (
+    LAG_ROW,
+    BusyApp,
+    IdleApp,
+    RudeApp,
+    compute,
+    percentile,
+)
 from aioprocq.cli.bench.model import Setting
 
 
-@pytest.mark.parametrize("session_class", [BusyApp, IdleApp])
+@pytest.mark.parametrize("session_class", [BusyApp, RudeApp, IdleApp])
 def test_the_loop_is_watched_while_workers_compute(session_class):
     session = session_class(Setting(patience=20.0))
     try:
