@@ -32,6 +32,7 @@ from ..wire.payload import Descriptor
 from .peer_reading import PeerReading
 from .readiness import poll, poller_for, wait_for
 from .ring import RINGS, RingWriter
+from .spinning import SPIN, Spinner
 from .station import Settings, Station, driving, putting
 from .transport import (
     DONTWAIT,
@@ -80,6 +81,7 @@ class PeerLink(PeerReading):
         self._lost = False
         self._shut = False
         self._polled: tuple[list[int], select.poll] = [], select.poll()
+        self._spinner = Spinner()
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
 
@@ -368,14 +370,13 @@ class PeerLink(PeerReading):
         if lanes is None:
             return
         hubs = self._loopless()
+        long = timeout is None or timeout > SPIN
+        if long and not hubs and self._spinner.is_due():
+            self._spinner.spin(self._poller(self._numbers(lanes)))
         alone = timeout is None and self._wakeup is None and lanes.alive is None
         if alone and not hubs and self._listen_alone():
             return
-        numbers = [lanes.down.fileno()]
-        if lanes.alive is not None:
-            numbers.append(lanes.alive.fileno())
-        if self._wakeup is not None:
-            numbers.append(self._wakeup.fileno())
+        numbers = self._numbers(lanes)
         blocked = late = False
         with self.lock:
             if (machine := self.machine) is not None:
@@ -414,14 +415,20 @@ class PeerLink(PeerReading):
             self._settle_down()
         return True
 
+    def _numbers(self, lanes: Lanes) -> list[int]:
+        ends = lanes.down, lanes.alive, self._wakeup
+        return [end.fileno() for end in ends if end is not None]
+
+    def _poller(self, numbers: list[int]) -> select.poll:
+        if self._polled[0] != numbers:
+            self._polled = numbers, poller_for(numbers)
+        return self._polled[1]
+
     def _poll(
         self, numbers: list[int], up: int | None, timeout: float | None
     ) -> list[int]:
-        if up is None and self._polled[0] == numbers:
-            ready = wait_for(self._polled[1], timeout)  # as the last time
-        elif up is None:
-            self._polled = numbers, poller_for(numbers)
-            ready = wait_for(self._polled[1], timeout)
+        if up is None:
+            ready = wait_for(self._poller(numbers), timeout)
         else:
             ready = poll(numbers, timeout, up)
         if self._wakeup is not None and self._wakeup.fileno() in ready:

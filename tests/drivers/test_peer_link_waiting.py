@@ -5,8 +5,10 @@ import gc
 import multiprocessing
 import os
 import pickle
+import select
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from aioprocq import OwnerLost
 from aioprocq.drivers import peer_link as module
 from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.drivers.spinning import SPIN, Spinner
 from aioprocq.wire import frames as wire
 
 from .stations import (
@@ -96,6 +99,45 @@ def test_a_thread_that_is_alone_needs_one_call_to_the_kernel(
         end.close()
     assert stub.peer.block(last, None)
     assert last.ended
+
+
+class Impatient(Spinner):
+    """Sends what is waited for while the thread that waits looks for it."""
+
+    def __init__(self, send: Callable[[], object]) -> None:
+        super().__init__()
+        self.send = send
+        self.spun = 0
+
+    def is_due(self) -> bool:
+        return True
+
+    def spin(self, poller: select.poll) -> bool:
+        assert not poller.poll(0)
+        self.send()
+        self.spun += 1
+        return super().spin(poller)
+
+
+@pytest.mark.parametrize(
+    ("wakeup", "timeout", "spins"),
+    [(False, None, 1), (True, None, 1), (True, 10.0, 1), (True, SPIN / 2, 0)],
+)
+def test_a_thread_looks_again_before_it_sleeps(
+    stub: Stub, wakeup: bool, timeout: float | None, spins: int
+) -> None:
+    stub.peer.fetch()
+    dialled = stub.answer()
+    waiter = stub.peer.new_waiter()
+    stub.peer.begin_get(waiter)
+    if wakeup:
+        stub.peer._wakeup_for_leader()
+    frame = wire.encode_items(0, 0, [pickle.dumps("x")])
+    spinner = stub.peer._spinner = Impatient(lambda: dialled.down.send(frame))
+    stub.peer._listen(timeout)
+    assert spinner.spun == spins
+    assert waiter.woken == bool(spins)
+    stub.peer.end_get(waiter, took=False)
 
 
 def test_one_that_is_alone_polls_when_a_read_would_not_wait(
