@@ -78,7 +78,7 @@ class HubLink(HubRings):
         self._granted_quick = 0
         self._plain = not settings.joinable and not self.hub.room.bounded
         self._may_hurry = not self.hub.room.bounded
-        loopless.add(self)
+        loopless[id(self)] = self
         self.bind()
 
     # The event loop
@@ -88,7 +88,7 @@ class HubLink(HubRings):
         loop = running_loop()
         if loop is not None and self.loop is None and not self._disposed:
             self.loop = loop
-            loopless.discard(self)
+            loopless.pop(id(self), None)
             loop.add_reader(self._readiness.fileno(), self._on_ready)
             self._neighbours = neighbours_on(loop)
             self._neighbours.add(self._readiness.fileno(), self)
@@ -342,15 +342,18 @@ class HubLink(HubRings):
         if self._disposed or (self._leader is not None and self._leader.signalled):
             return
         with driving([self, *self._loopless()], timeout) as (numbers, timeout):
+            if self._disposed:
+                return
             ready = poll([*numbers, wakeup.fileno()], timeout)
         if wakeup.fileno() in ready:
             wakeup.clear()
 
-    def drive_due(self) -> tuple[int, float | None]:
+    def drive_due(self) -> tuple[int, float | None] | None:
         """What to poll to drive this, and in how many seconds something is due."""
         with self.lock:
-            if not self._disposed:
-                self._carry_out()
+            if self._disposed:
+                return None
+            self._carry_out()
             due = self._due()
             delay = None if due is None else max(0.0, due - time.monotonic())
             return self._readiness.fileno(), delay
@@ -386,7 +389,9 @@ class HubLink(HubRings):
 
     def inherit(self) -> Station:
         """In a forked child: a peer, with none of the owner's descriptors."""
-        loopless.discard(self)
+        loopless.pop(id(self), None)
+        if self._wakeup is not None:
+            self._wakeup.close()
         sender = Descriptor(self._reception_sender.detach())
         station = PeerStation(self.settings, sender, self._page_file)
         self._close_sockets()
@@ -406,9 +411,7 @@ class HubLink(HubRings):
         self._reception_sender.close()
         self._neighbours.remove(self._readiness.fileno())
         self._readiness.close()
-        if self._wakeup is not None:
-            self._wakeup.close()
-            self._wakeup = None
+        self._wakeup = None
 
     def dispose(self) -> None:
         """Close everything; the peers see OwnerLost."""
@@ -416,7 +419,7 @@ class HubLink(HubRings):
             if self._disposed:
                 return
             self._disposed = True
-            loopless.discard(self)
+            loopless.pop(id(self), None)
             loop = self.loop
         self._drop_segments()
         if loop is not None and not loop.is_closed() and running_loop() is not loop:

@@ -282,8 +282,9 @@ class PeerLink(PeerReading):
             raise self.lost_error()
 
     def _await_writing(self) -> None:
-        if self._leader is not None and self._wakeup is not None:
-            self._wakeup.set()  # so that it watches the up lane too
+        wakeup = self._wakeup
+        if self._leader is not None and wakeup is not None:
+            wakeup.set()  # so that it watches the up lane too
         loop = running_loop()
         if loop is None:
             return
@@ -417,7 +418,8 @@ class PeerLink(PeerReading):
 
     def _numbers(self, lanes: Lanes) -> list[int]:
         ends = lanes.down, lanes.alive, self._wakeup
-        return [end.fileno() for end in ends if end is not None]
+        numbers = [end.fileno() for end in ends if end is not None]
+        return [number for number in numbers if number >= 0]  # it is being closed
 
     def _poller(self, numbers: list[int]) -> select.poll:
         if self._polled[0] != numbers:
@@ -431,8 +433,9 @@ class PeerLink(PeerReading):
             ready = wait_for(self._poller(numbers), timeout)
         else:
             ready = poll(numbers, timeout, up)
-        if self._wakeup is not None and self._wakeup.fileno() in ready:
-            self._wakeup.clear()
+        wakeup = self._wakeup
+        if wakeup is not None and wakeup.fileno() in ready:
+            wakeup.clear()
         return ready
 
     def _take_in_as_leader(self) -> None:
@@ -474,12 +477,10 @@ class PeerLink(PeerReading):
                 self._flush()
             self._lose()
             lanes, self._lanes = self._lanes, None
-            wakeup, self._wakeup = self._wakeup, None
+            self._wakeup = None
         self._drop_segments()
         if lanes is not None:
             lanes.close()
-        if wakeup is not None:
-            wakeup.close()
 
 
 def _alone() -> bool:

@@ -41,6 +41,9 @@ class PeerPutting(PeerLink):
             now = time.monotonic()
             burst, self._burst_until = now < self._burst_until, now + _BURST
             ring = self._ring
+            if not self._listed:
+                self._listed = True
+                putting[self] = None
             if (
                 not burst
                 or ring is None
@@ -58,9 +61,6 @@ class PeerPutting(PeerLink):
             if not ring.put(payload, machine.put - 1 if self._sent else None):
                 return self._send_put(machine, payload, 0)
             self._sent = False
-            if not self._listed:
-                self._listed = True
-                putting[self] = None
         finally:
             lock.release()
         # To release a lock is a fence, as the ring needs one here.
@@ -73,10 +73,12 @@ class PeerPutting(PeerLink):
             if ring.must_ring():
                 self._send_bell()
 
-    def tell(self) -> None:
+    def tell(self, *, burst: bool) -> None:
         """Tell the owner of what lies unread in the ring, if it takes its time."""
         with self.lock:
             self._listed = False
+            if not burst:
+                self._burst_until = 0.0
             if not self._lost and self._ring is not None and self._ring.lies_unread:
                 with suppress(OwnerLost, QueueShutDown):  # nobody asks for it here
                     self._send_bell()

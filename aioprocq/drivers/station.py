@@ -43,8 +43,8 @@ putting: dict[Station, None] = {}
 """The stations whose last put may lie unread in a ring."""
 
 
-loopless: weakref.WeakSet[Station] = weakref.WeakSet()
-"""The stations of this process that own a queue and have no event loop."""
+loopless: weakref.WeakValueDictionary[int, Station] = weakref.WeakValueDictionary()
+"""The stations of this process that own a queue and have no event loop, by their id."""
 
 
 class Settings:
@@ -248,14 +248,18 @@ class Station(ABC):
         """Do what is due here, while the calling thread waits for another queue."""
         raise NotImplementedError
 
-    def drive_due(self) -> tuple[int, float | None]:
-        """What to poll to drive this, and when something is due."""
+    def drive_due(self) -> tuple[int, float | None] | None:
+        """What to poll to drive this, and when something is due; None: it has ended."""
         raise NotImplementedError
 
     def _loopless(self) -> list[Station]:
         # Owned here, and on no event loop: whoever waits, for whatever queue of
         # this process, has to drive them, or two queues would wait for each other.
-        return [hub for hub in loopless if hub is not self] if loopless else []
+        if not loopless:
+            return []
+        # A copy, made at once: another thread may create one, or close one.
+        hubs = [reference() for reference in loopless.valuerefs()]
+        return [hub for hub in hubs if hub is not None and hub is not self]
 
     # How sockets are waited for:
 
@@ -288,13 +292,13 @@ class Station(ABC):
     def new_waiter(self, *, size: int = 0, linger: bool = False) -> ThreadWaiter:
         """A waiter for the calling thread."""
         if putting:
-            _tell_before_waiting()
+            _tell_before_waiting(burst=size > 0)
         return ThreadWaiter(self._nudge, size=size, linger=linger)
 
     def future_waiter(self, *, size: int = 0, linger: bool = False) -> FutureWaiter:
         """A waiter for the calling coroutine."""
         if putting:
-            _tell_before_waiting()
+            _tell_before_waiting(burst=size > 0)
         loop = running_loop()
         if loop is None:
             raise RuntimeError("no running event loop")
@@ -363,8 +367,9 @@ class Station(ABC):
 
     def _nudge(self, waiter: Waiter) -> None:
         # The leader does not wait for its own lock but on the sockets.
-        if waiter is self._leader and self._wakeup is not None:
-            self._wakeup.set()
+        wakeup = self._wakeup
+        if waiter is self._leader and wakeup is not None:
+            wakeup.set()
 
     def _wakeup_for_leader(self) -> Wakeup:
         if self._wakeup is None:
@@ -380,8 +385,11 @@ class Station(ABC):
         """Wake whoever waits to get, for the last time; peers can."""
         raise NotImplementedError
 
-    def tell(self) -> None:
-        """Tell an owner that takes its time what lies unread in a ring; peers can."""
+    def tell(self, *, burst: bool) -> None:
+        """Who puts will wait: tell the owner what lies unread in a ring; peers can.
+
+        ``burst``: what is put after that belongs to the same burst.
+        """
         raise NotImplementedError
 
     @property
@@ -413,11 +421,12 @@ class Station(ABC):
         )
 
 
-def _tell_before_waiting() -> None:
-    # An answer to what was put may be what is waited for.
+def _tell_before_waiting(*, burst: bool) -> None:
+    # An answer to what was put may be what is waited for. And what is put after the
+    # wait belongs to another burst, unless it is for room that somebody waits.
     for station in list(putting):
         putting.pop(station, None)
-        station.tell()
+        station.tell(burst=burst)
 
 
 @contextmanager
@@ -427,7 +436,10 @@ def driving(
     """While a thread polls, and when it has: drive the hubs that nobody drives."""
     numbers = []
     for hub in hubs:
-        number, due = hub.drive_due()
+        driven = hub.drive_due()
+        if driven is None:
+            continue
+        number, due = driven
         numbers.append(number)
         if due is not None:
             timeout = due if timeout is None else min(timeout, due)

@@ -272,11 +272,16 @@ def map_peer(number: int) -> tuple[Page, memoryview]:
 
 
 class Wakeup:
-    """Wakes the one thread that polls it."""
+    """Wakes the one thread that polls it.
+
+    It is closed when nobody has it any more: a thread that is about to poll it, or to
+    set it, must not find that its number is another file's.
+    """
 
     __slots__ = ("_read", "_write")
 
     def __init__(self) -> None:
+        self._read = self._write = -1
         if PORTABLE:
             self._read, self._write = os.pipe()
             os.set_blocking(self._read, False)
@@ -304,8 +309,13 @@ class Wakeup:
 
     def close(self) -> None:
         """Give the descriptors back."""
-        for number in {self._read, self._write}:
+        numbers = {self._read, self._write} - {-1}
+        self._read = self._write = -1
+        for number in numbers:
             os.close(number)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def exhausted(failure: OSError) -> bool:

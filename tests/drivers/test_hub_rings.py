@@ -10,14 +10,17 @@ import pytest
 from aioprocq import OwnerLost
 from aioprocq.drivers import hub_rings as module
 from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.drivers.ring import RINGS
 from aioprocq.drivers.station import putting
 from aioprocq.errors import ProtocolError
 from aioprocq.wire.page import LINGERS, RING_TAIL
 
 from .stations import (
     Stations,
+    drive,
     put,
     reached,
+    take,
 )
 
 pytestmark = pytest.mark.timeout(30)
@@ -111,9 +114,36 @@ async def test_what_was_put_last_comes_before_its_process_waits(
     on_loop.hub().new_waiter()  # for whatever queue
     assert peer not in putting
     await reached(lambda: hub.hub.store.tail == before + 1)
-    put(peer, 4)
+    put(peer, 4, 5)
     on_loop.hub().future_waiter()
-    await reached(lambda: hub.hub.store.tail == before + 2)
+    await reached(lambda: hub.hub.store.tail == before + 3)
+
+
+def test_what_is_put_after_a_wait_for_an_item_is_no_burst(stations: Stations) -> None:
+    """It may be one answer after the other, of which each is waited for."""
+    hub, peer = stations.pair()
+    put(peer, 0)
+    for number in range(1, 4):
+        hub.new_waiter()
+        put(peer, number)
+    drive(hub)
+    assert [take(hub) for _ in range(4)] == [0, 1, 2, 3]
+    assert peer.machine is not None
+    assert peer.machine.page[RING_TAIL] == 0, "each was a message"
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_what_is_put_after_a_wait_for_room_belongs_to_the_burst(
+    stations: Stations,
+) -> None:
+    hub, peer = stations.pair()
+    put(peer, 0)
+    hub.new_waiter(size=1)
+    put(peer, 1)
+    assert peer.machine is not None
+    assert peer.machine.page[RING_TAIL] > 0
+    drive(hub)
+    assert [take(hub), take(hub)] == [0, 1]
 
 
 @pytest.mark.both_loops

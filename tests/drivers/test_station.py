@@ -276,7 +276,7 @@ def test_hubs_that_nobody_drives_are_driven_by_whoever_waits(
 ) -> None:
     first, second = stations.hub(), stations.hub()
     peer = stations.peer(second)
-    assert {first, second} <= set(loopless)
+    assert {first, second} <= set(loopless.values())
     thread = Thread(get, first)  # the only one who waits, and for another queue
     until(lambda: first._leader is not None)
     put(peer, "x")
@@ -294,6 +294,16 @@ def test_a_deadline_of_a_hub_bounds_the_wait_of_others(stations: Stations) -> No
         assert 0 <= timeout <= 0.5
     with driving([hub], 0.0) as (_, timeout):
         assert timeout == 0.0
+
+
+def test_a_hub_that_another_thread_has_closed_is_not_driven(
+    stations: Stations,
+) -> None:
+    hub, other = stations.hub(), stations.hub()
+    hub.dispose()
+    with driving([hub, other], 1.0) as (numbers, timeout):
+        assert numbers == [other._readiness.fileno()]
+        assert timeout == 1.0
 
 
 def test_without_hubs_nothing_is_driven() -> None:

@@ -102,6 +102,10 @@ def test_a_wakeup_gives_its_descriptors_back(transport: Any) -> None:
     assert descriptors() == before + (2 if transport.PORTABLE else 1)
     wakeup.close()
     assert descriptors() == before
+    wakeup.close()
+    wakeup = transport.Wakeup()
+    del wakeup  # a thread that polled it was the last to have it
+    assert descriptors() == before
 
 
 def test_what_is_opened_anew_is_the_same_file_to_read_only() -> None:
