@@ -132,8 +132,10 @@ class HubLink(HubRings):
         return min(times, default=None)
 
     def _arm(self) -> None:
-        loop, due = self.loop, self._due()
-        if loop is None or due is None or self._timer is not None or loop.is_closed():
+        loop = self.loop
+        if self._timer is not None or loop is None or loop.is_closed():
+            return
+        if self._due() is None:
             return
         if running_loop() is loop:
             self._set_timer()

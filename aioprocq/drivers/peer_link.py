@@ -373,7 +373,12 @@ class PeerLink(PeerReading):
         hubs = self._loopless()
         long = timeout is None or timeout > SPIN
         if long and not hubs and self._spinner.is_due():
-            self._spinner.spin(self._poller(self._numbers(lanes)))
+            ready = self._spinner.spin(self._poller(self._numbers(lanes)))
+            if ready:
+                self._heed_wakeup(ready)
+                with self.lock:
+                    self._take_in_as_leader()
+                return
         alone = timeout is None and self._wakeup is None and lanes.alive is None
         if alone and not hubs and self._listen_alone():
             return
@@ -433,10 +438,13 @@ class PeerLink(PeerReading):
             ready = wait_for(self._poller(numbers), timeout)
         else:
             ready = poll(numbers, timeout, up)
+        self._heed_wakeup(ready)
+        return ready
+
+    def _heed_wakeup(self, ready: list[int]) -> None:
         wakeup = self._wakeup
         if wakeup is not None and wakeup.fileno() in ready:
             wakeup.clear()
-        return ready
 
     def _take_in_as_leader(self) -> None:
         leader, self._leader = self._leader, None

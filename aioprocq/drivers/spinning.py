@@ -48,14 +48,14 @@ class Spinner:
             return False
         return True
 
-    def spin(self, poller: select.poll) -> bool:
-        """Look until there is something, or for a moment; False: there was nothing."""
+    def spin(self, poller: select.poll) -> list[int]:
+        """Look for a moment, or until some can be read: those that can."""
         end = time.monotonic() + SPIN
-        while not poller.poll(0):
+        while not (ready := poller.poll(0)):
             if time.monotonic() >= end:
                 self._failures = min(self._failures + 1, _MOST_FAILURES)
                 self._skips = 1 << self._failures
-                return False
+                return []
             os.sched_yield()
         self._failures //= 2
-        return True
+        return [number for number, _ in ready]

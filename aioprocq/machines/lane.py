@@ -127,6 +127,13 @@ class Lane:
     def _absorb(self, handed: int) -> int:
         count, low = 0, self.handed
         self.handed = handed
+        if handed == self.sent and not self.sized:  # as in most cases: all of it
+            count, self.in_air = self.in_air, 0
+            if self.joinable:
+                self.held.extend(self.air)
+                self.holding += count
+            self.air.clear()
+            return count
         while self.air and self.air[0].start < handed:
             flight = self.air[0]
             count += flight.overlap(low, handed)
@@ -150,6 +157,11 @@ class Lane:
         if settled <= low:
             return 0
         self.settled = settled
+        if settled == self.handed:  # as in most cases: all of it
+            count, self.holding = self.holding, 0
+            self.resolved.clear()
+            self.held.clear()
+            return count
         count = sum(f.overlap(low, settled) for f in self._started())
         if self.resolved:
             early = {index for index in self.resolved if index < settled}

@@ -112,7 +112,7 @@ class Impatient(Spinner):
     def is_due(self) -> bool:
         return True
 
-    def spin(self, poller: select.poll) -> bool:
+    def spin(self, poller: select.poll) -> list[int]:
         assert not poller.poll(0)
         self.send()
         self.spun += 1

@@ -52,7 +52,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
-def spin(spinner: Spinner, lane: Any) -> bool:
+def spin(spinner: Spinner, lane: Any) -> list[int]:
     return spinner.spin(lane)
 
 
@@ -66,7 +66,7 @@ def waits_until_due(spinner: Spinner) -> int:
 def test_it_ends_with_the_first_look_that_finds_something() -> None:
     spinner, lane = Spinner(), Lane(comes_at=3)
     assert spinner.is_due()
-    assert spin(spinner, lane)
+    assert spin(spinner, lane) == [3]
     assert lane.looks == 3
     assert spinner.is_due()
 
