@@ -82,6 +82,7 @@ class PeerLink(PeerReading):
         self._shut = False
         self._polled: tuple[list[int], select.poll] = [], select.poll()
         self._spinner = Spinner()
+        self._looked_with: tuple[list[int], select.poll] = [], select.poll()
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
 
@@ -210,7 +211,8 @@ class PeerLink(PeerReading):
     @property
     def waiting(self) -> bool:
         """Whether somebody in this process waits to get; takes no lock."""
-        return self.machine is not None and bool(self.machine.getters)
+        machine = self.machine
+        return machine is not None and (machine.looking or bool(machine.getters))
 
     def _end_waits(self) -> None:
         if self.machine is not None:

@@ -41,6 +41,11 @@ class Spinner:
         self._failures = 0
         self._skips = 0 if _USEFUL else -1  # which never comes to 0
 
+    @property
+    def willing(self) -> bool:
+        """Whether the next wait will begin with spinning."""
+        return not self._skips
+
     def is_due(self) -> bool:
         """Whether this wait begins with spinning; asked once for each."""
         if self._skips:

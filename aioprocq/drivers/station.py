@@ -33,7 +33,15 @@ from .segment import build_parcel, open_payload
 from .transport import Wakeup
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
-__all__ = ["Settings", "Station", "Token", "driving", "loopless", "putting"]
+__all__ = [
+    "Settings",
+    "Station",
+    "Token",
+    "driving",
+    "loopless",
+    "putting",
+    "tell_before_waiting",
+]
 
 Token = int
 """What names an item that a process holds: its lane index, or its place."""
@@ -148,8 +156,11 @@ class Station(ABC):
         False: there is nothing new, and no use in another look.
         """
 
-    def glance(self) -> bool:
-        """Before waiting in a thread: whether a look at the lane has found an item."""
+    def glance(self, *, patient: bool) -> bool:
+        """Before waiting in a thread: whether a look at the lane has found an item.
+
+        ``patient``: the look may take a moment.
+        """
         return False
 
     @abstractmethod
@@ -292,13 +303,13 @@ class Station(ABC):
     def new_waiter(self, *, size: int = 0, linger: bool = False) -> ThreadWaiter:
         """A waiter for the calling thread."""
         if putting:
-            _tell_before_waiting(burst=size > 0)
+            tell_before_waiting(burst=size > 0)
         return ThreadWaiter(self._nudge, size=size, linger=linger)
 
     def future_waiter(self, *, size: int = 0, linger: bool = False) -> FutureWaiter:
         """A waiter for the calling coroutine."""
         if putting:
-            _tell_before_waiting(burst=size > 0)
+            tell_before_waiting(burst=size > 0)
         loop = running_loop()
         if loop is None:
             raise RuntimeError("no running event loop")
@@ -421,9 +432,12 @@ class Station(ABC):
         )
 
 
-def _tell_before_waiting(*, burst: bool) -> None:
-    # An answer to what was put may be what is waited for. And what is put after the
-    # wait belongs to another burst, unless it is for room that somebody waits.
+def tell_before_waiting(*, burst: bool) -> None:
+    """Tell the owners what lies unread in rings.
+
+    An answer to what was put may be what is waited for. And what is put after the wait
+    belongs to another burst, unless it is for room that somebody waits: ``burst``.
+    """
     for station in list(putting):
         putting.pop(station, None)
         station.tell(burst=burst)

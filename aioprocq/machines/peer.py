@@ -86,6 +86,7 @@ class Peer(Settling):
         "joinable",
         "later",
         "limit",
+        "looking",
         "open",
         "opening",
         "pace",
@@ -109,7 +110,7 @@ class Peer(Settling):
         self.failure: OSError | None = None
         self._called = 0
         self.bouncing = False
-        self._lingers = self.unannounced = False
+        self._lingers = self.unannounced = self.looking = False
         self._ident = 0
 
     # Getting
@@ -242,6 +243,24 @@ class Peer(Settling):
         if self.page[EPOCH] != self.epoch:
             self._yield()
 
+    def begin_look(self, now: float) -> bool:
+        """A get finds nothing, and is about to look for a moment before it waits.
+
+        Is that of any use? Only when the hub owes us something; then the page says
+        that somebody waits here.
+        """
+        self.starving(now)
+        if self.looking or self.limit <= self.received:
+            return False
+        self.looking = True
+        self.page[WAITS] = 1
+        return True
+
+    def end_look(self) -> None:
+        """The moment is over, or something has come."""
+        self.looking = False
+        self.page[WAITS] = int(self.unannounced)
+
     def wait_to_get(self, waiter: Waiter, *, late: bool = False) -> None:
         """Let a getter wait, and see that the hub owes us enough.
 
@@ -258,7 +277,7 @@ class Peer(Settling):
 
     def _hush(self) -> None:
         self.unannounced = False
-        self.page[WAITS] = 0
+        self.page[WAITS] = int(self.looking)
 
     def _ask_for_getters(self, *, begin: bool = False, late: bool = False) -> None:
         count = len(self.getters)
@@ -467,7 +486,7 @@ class Peer(Settling):
             assert self.limit > self.received or asked or self.bouncing
         else:
             assert not self.unannounced
-        assert bool(self.page[WAITS]) == self.unannounced
+        assert bool(self.page[WAITS]) == (self.unannounced or self.looking)
         if self.joinable:
             assert self.page[SETTLED] <= self.holdings.prefix(self.handed)
 

@@ -163,7 +163,8 @@ class SyncQueue(Generic[T]):
             return self._ask_for_one(take, holder)
         station = self._handle.station
         while True:
-            if station.glance() and (got := take(holder)) is not None:
+            found = station.glance(patient=until is None) and not self._handle.retired
+            if found and (got := take(holder)) is not None:
                 return got
             if station.take_ended(linger=linger):
                 if (got := take(holder)) is not None:

@@ -180,6 +180,15 @@ class PeerProcess:
         if machine.items:
             machine.hand_on()
 
+    def look(self) -> None:
+        """Begin to look for a moment, or end it and take what has come meanwhile."""
+        if not self.machine.looking:
+            self.machine.begin_look(self.world.now)
+        else:
+            self.machine.end_look()
+            self._take(1)
+        self.after()
+
     def announce(self) -> None:
         """Somebody has waited for long."""
         self.machine.announce()

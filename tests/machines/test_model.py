@@ -151,6 +151,11 @@ class Model(RuleBasedStateMachine):
             peer.get(holder, wait=wait, linger=linger and self.queue.joinable)
             peer.flush()
 
+    @rule(at=numbers)
+    def peer_looks(self, at: int) -> None:
+        if peer := self.peer(at):
+            peer.look()
+
     @rule(at=numbers, count=few)
     def peer_gets_some(self, at: int, count: int) -> None:
         if peer := self.peer(at):

@@ -319,6 +319,50 @@ def test_who_waits_no_longer_says_nothing(end):
     assert flush(peer) == []
 
 
+def test_who_looks_for_a_moment_says_so_in_the_page():
+    peer = make_peer()
+    peer.limit = 3
+    assert peer.begin_look(NOW)
+    peer.check_invariants()
+    assert peer.page[WAITS] == 1
+    assert not peer.begin_look(NOW), "one at a time"
+    peer.end_look()
+    peer.check_invariants()
+    assert peer.page[WAITS] == 0
+    assert flush(peer) == []
+
+
+def test_it_is_no_use_to_look_when_the_hub_owes_nothing():
+    peer = make_peer()
+    assert not peer.begin_look(NOW)
+    peer.check_invariants()
+
+
+def test_who_looks_hears_of_a_recall():
+    peer = make_peer()
+    receives(peer, 0, "ab")
+    peer.limit = 4
+    recall(peer)
+    assert not peer.begin_look(NOW), "what was owed until now belongs to the hub"
+    assert kinds(peer) == [Kind.YIELD]
+
+
+def test_another_one_who_waits_does_not_end_the_look():
+    peer = make_peer()
+    peer.page[ANNOUNCE_WAITS] = 1
+    peer.limit = 3
+    assert peer.begin_look(NOW)
+    waiter = Waiter()
+    peer.wait_to_get(waiter, late=True)
+    peer.stop_getting(waiter)
+    assert peer.page[WAITS] == 1
+    peer.check_invariants()
+    peer.wait_to_get(waiter, late=True)
+    peer.end_look()
+    assert peer.page[WAITS] == 1, "it still waits"
+    peer.check_invariants()
+
+
 def test_who_is_owed_nothing_cannot_say_so_late():
     peer = make_peer()
     peer.wait_to_get(Waiter(), late=True)

@@ -130,6 +130,22 @@ def test_who_is_retired_gets_nothing_of_several_items(faces: Faces) -> None:
         peer._handle.station.take_many(None, 9)
 
 
+def test_who_is_retired_while_it_looks_gets_nothing(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, peer = faces.pair(Queue)
+
+    def glance(*, patient: bool) -> bool:
+        queue.sync.put("x")
+        peer._handle.retire()
+        return True
+
+    monkeypatch.setattr(peer._handle.station, "glance", glance)
+    with pytest.raises(QueueShutDown, match="is draining"):
+        peer.sync.get()
+    assert queue.sync.get() == "x"
+
+
 def test_a_deferred_failure_ends_with_the_handle(faces: Faces) -> None:
     queue: Any = faces.keep(Queue())
     queue._handle.defer(KeyError("never seen"))
