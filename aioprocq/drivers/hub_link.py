@@ -69,7 +69,7 @@ class HubLink(HubRings):
         self._readiness.watch(self._reception_number)
         self._reception_full = False
         self._neighbours = Neighbours()
-        self._flush_due = False
+        self._flush_due = self._write_up_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None
         self._unsettled = False
@@ -109,9 +109,21 @@ class HubLink(HubRings):
         with self.lock:
             self._fetches = 0
             self._take_in()
-            self._carry_out()
-        if self.sink is not None and self.hub.store.waiting:
+            if self.sink is None or not self.hub.store.waiting:
+                self._carry_out()
+                return
+        try:
             self.sink()
+        finally:
+            # Whoever it has woken comes before what is to be written up here.
+            if self.loop is not None and not self._write_up_due:
+                self._write_up_due = True
+                self.loop.call_soon(self._on_write_up)
+
+    def _on_write_up(self) -> None:
+        with self.lock:
+            self._write_up_due = False
+            self._carry_out()
 
     def _on_timer(self) -> None:
         with self.lock:

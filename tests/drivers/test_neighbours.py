@@ -107,6 +107,38 @@ async def test_what_a_sink_gets_is_told_to_it_on_the_next_turn(
         await told.wait()
 
 
+@pytest.mark.both_loops
+async def test_whoever_a_sink_wakes_comes_before_the_hub_writes_up(
+    on_loop: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it fails."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: order.append("failed"))
+    order: list[str] = []
+    hub = on_loop.hub()
+    write_up = hub._on_write_up
+
+    def sink() -> None:
+        loop.call_soon(order.append, "woken")
+        while hub.hub.store.waiting:
+            hub.take(None)
+        raise RuntimeError
+
+    def written_up() -> None:
+        order.append("written up")
+        write_up()
+
+    monkeypatch.setattr(hub, "_on_write_up", written_up)
+    peer = on_loop.peer(hub)
+    hub.sink = sink
+    put(peer, 1)
+    await reached(lambda: len(order) == 3)
+    assert order == ["failed", "woken", "written up"]
+    await reached(lambda: peer.machine is not None and not peer.machine.uncounted())
+    assert peer.qsize() == 0
+    loop.set_exception_handler(None)
+
+
 async def test_a_hub_that_is_gone_is_nobodys_neighbour(on_loop: Stations) -> None:
     hub, other = on_loop.hub(), on_loop.hub()
     around = neighbours_on(asyncio.get_running_loop())
