@@ -1,4 +1,4 @@
-"""A peer's connection: dialling, reading, sending, and waiting for either.
+"""A peer's connection: dialling, sending, and what the event loop says of it.
 
 Invariants:
 
@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import select
-import threading
 
 from ..errors import OwnerLost, QueueShutDown
 from ..machines.peer import Peer
-from ..machines.record import Waiter
 from ..wire import frames as wire
 from ..wire.page import (
     BEGUN,
@@ -30,10 +28,9 @@ from ..wire.page import (
 )
 from ..wire.payload import Descriptor
 from .peer_reading import PeerReading
-from .readiness import poll, poller_for, wait_for
+from .readiness import poll
 from .ring import RINGS, RingWriter
-from .spinning import SPIN, Spinner
-from .station import Settings, Station, driving, putting
+from .station import Settings, Station, putting
 from .transport import (
     DONTWAIT,
     PORTABLE,
@@ -44,24 +41,19 @@ from .transport import (
     opening,
     send_dial,
 )
-from .waiting import FutureWaiter, ThreadWaiter, running_loop
+from .waiting import FutureWaiter, running_loop
 
 __all__ = ["GONE", "PeerLink"]
 
 _MOST_READS = 1000
 _PULSE = 0.001
 """Seconds in a burst after which it is seen to that there still is an owner."""
-_LATE = 0.001
-"""Seconds after which a thread that waits says so, if it can wait for so long."""
 _OPEN = int(State.OPEN)
 GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
 
 class PeerLink(PeerReading):
     """The connection of one process to a queue that another owns."""
-
-    interruptible = False
-    """Whether a signal handler must be able to end a wait; for the whole process."""
 
     def __init__(
         self, settings: Settings, reception: Descriptor, page_file: Descriptor
@@ -77,12 +69,8 @@ class PeerLink(PeerReading):
         self._listed = False  # in ``putting``
         self._sent = True  # whether what was put last is in a message
         self._burst_until = self._pulse_at = 0.0
-        self._glances, self._glance_every = 0, 1
         self._lost = False
         self._shut = False
-        self._polled: tuple[list[int], select.poll] = [], select.poll()
-        self._spinner = Spinner()
-        self._looked_with: tuple[list[int], select.poll] = [], select.poll()
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
 
@@ -317,12 +305,6 @@ class PeerLink(PeerReading):
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """A peer may be used from any loop."""
 
-    def _prepare(self, waiter: Waiter) -> None:
-        if isinstance(waiter, FutureWaiter):
-            self._watch(waiter.loop)
-        elif isinstance(waiter, ThreadWaiter) and (self.interruptible or not _alone()):
-            self._wakeup_for_leader()
-
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loops.get(loop) or self._lanes is None:
             return
@@ -368,97 +350,6 @@ class PeerLink(PeerReading):
         except ConnectionResetError:
             self._lose()
 
-    def _listen(self, timeout: float | None) -> None:
-        lanes = self._lanes
-        if lanes is None:
-            return
-        hubs = self._loopless()
-        long = timeout is None or timeout > SPIN
-        if long and not hubs and self._spinner.is_due():
-            ready = self._spinner.spin(self._poller(self._numbers(lanes)))
-            if ready:
-                self._heed_wakeup(ready)
-                with self.lock:
-                    self._take_in_as_leader()
-                return
-        alone = timeout is None and self._wakeup is None and lanes.alive is None
-        if alone and not hubs and self._listen_alone():
-            return
-        numbers = self._numbers(lanes)
-        blocked = late = False
-        with self.lock:
-            if (machine := self.machine) is not None:
-                blocked = machine.lane_full or bool(machine.outbox)
-                late = machine.unannounced
-        if late:
-            timeout = _LATE if timeout is None else min(timeout, _LATE)
-        up = lanes.up.fileno() if blocked else None
-        if hubs:
-            with driving(hubs, timeout) as (more, timeout):
-                ready = self._poll(numbers + more, up, timeout)
-        else:
-            ready = self._poll(numbers, up, timeout)
-        with self.lock:
-            self._take_in_as_leader()
-            if late and not ready and self.machine is not None:
-                self.machine.announce()
-                self._flush()
-
-    def _listen_alone(self) -> bool:
-        # No other thread, no time to keep: one system call instead of two.
-        machine = self.machine
-        if machine is None or machine.outbox or machine.lane_full:
-            return False
-        if machine.unannounced:
-            return False
-        try:
-            frame, descriptors = self._read(0)
-        except BlockingIOError:  # somebody, a loop, has made the lane non-blocking
-            return False
-        with self.lock:
-            try:
-                self._understand(frame, descriptors)
-            except BlockingIOError:
-                return True
-            self._settle_down()
-        return True
-
-    def _numbers(self, lanes: Lanes) -> list[int]:
-        ends = lanes.down, lanes.alive, self._wakeup
-        numbers = [end.fileno() for end in ends if end is not None]
-        return [number for number in numbers if number >= 0]  # it is being closed
-
-    def _poller(self, numbers: list[int]) -> select.poll:
-        if self._polled[0] != numbers:
-            self._polled = numbers, poller_for(numbers)
-        return self._polled[1]
-
-    def _poll(
-        self, numbers: list[int], up: int | None, timeout: float | None
-    ) -> list[int]:
-        if up is None:
-            ready = wait_for(self._poller(numbers), timeout)
-        else:
-            ready = poll(numbers, timeout, up)
-        self._heed_wakeup(ready)
-        return ready
-
-    def _heed_wakeup(self, ready: list[int]) -> None:
-        wakeup = self._wakeup
-        if wakeup is not None and wakeup.fileno() in ready:
-            wakeup.clear()
-
-    def _take_in_as_leader(self) -> None:
-        leader, self._leader = self._leader, None
-        try:
-            self._take_in()
-            self._check_pulse()
-            if self._flush() and self.machine is not None and self.machine.lane_full:
-                self.machine.pass_room_on()
-            self._settle_down()
-        finally:
-            self._leader = leader
-
     # The end
 
     def handle(self) -> tuple[int, int]:
@@ -491,7 +382,3 @@ class PeerLink(PeerReading):
         self._drop_segments()
         if lanes is not None:
             lanes.close()
-
-
-def _alone() -> bool:
-    return threading.active_count() == 1

@@ -18,7 +18,8 @@ from ..wire import frames as wire
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Kind
 from ..wire.page import BELL
 from ..wire.payload import Parcel, Payload, size_of
-from .peer_link import GONE, PeerLink
+from .peer_link import GONE
+from .peer_waiting import PeerWaiting
 from .ring import RingWriter
 from .station import putting
 from .transport import DONTWAIT, send_loaded
@@ -29,7 +30,7 @@ _BURST = 0.0001
 """Seconds within which a put that follows another belongs to the same burst."""
 
 
-class PeerPutting(PeerLink):
+class PeerPutting(PeerWaiting):
     """What one process puts into a queue that another owns."""
 
     def put(self, payload: Payload) -> bool:

@@ -7,7 +7,6 @@ Invariants:
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Hashable
 
@@ -19,15 +18,10 @@ from ..wire.ahead import open_ahead
 from ..wire.frames import Ask, Kind
 from ..wire.page import ALERT, HANDED, PUBLISHED, State
 from .peer_putting import PeerPutting
-from .readiness import poller_for
-from .station import Token, loopless, putting, tell_before_waiting
-from .transport import Lanes
+from .station import Token
 from .waiting import ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
-
-_GLANCES = 8
-"""Times that a get is to wait, of which one looks first, after a look in vain."""
 
 
 class PeerStation(PeerPutting):
@@ -310,54 +304,3 @@ class PeerStation(PeerPutting):
             self._take_in()
             self._settle_down()
             return True
-
-    def glance(self, *, patient: bool) -> bool:
-        """Take in what has come, unless the last look was in vain: is there an item?
-
-        To wait for what is there already takes ten times as long; but with one item in
-        flight nothing ever is. Then it helps to look for a moment: to wait is to tell
-        many that one does.
-        """
-        if patient and self._spinner.willing and self._leader is None and not loopless:
-            return self._look()
-        self._glances += 1
-        if self._glances % self._glance_every:
-            return False
-        self.fetch()
-        machine = self.machine
-        found = machine is not None and machine.available() > 0
-        self._glance_every = 1 if found else _GLANCES
-        return found
-
-    def _look(self) -> bool:
-        if putting:
-            tell_before_waiting(burst=False)
-        with self.lock:
-            machine = self._user()
-            useful = machine.begin_look(time.monotonic())
-            if machine.outbox:
-                self._flush()
-            lanes = self._lanes
-        if not useful:
-            return False
-        ready = False
-        try:
-            if lanes is not None:
-                # A poller of its own: a thread that leads may poll meanwhile.
-                ready = bool(self._spinner.spin(self._looker(lanes)))
-        finally:
-            with self.lock:
-                machine.end_look()
-        if not ready:
-            return False
-        with self.lock:
-            self._take_in()
-            self._check_pulse()
-            self._settle_down()
-            return self.machine is not None and self.machine.available() > 0
-
-    def _looker(self, lanes: Lanes) -> select.poll:
-        numbers = [end.fileno() for end in (lanes.down, lanes.alive) if end is not None]
-        if self._looked_with[0] != numbers:
-            self._looked_with = numbers, poller_for([n for n in numbers if n >= 0])
-        return self._looked_with[1]

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ..drivers.lifeline import hold
-from ..drivers.peer_link import PeerLink
+from ..drivers.peer_waiting import PeerWaiting
 from ..errors import OwnerLost, QueueShutDown
 from ..queues.handle import count_takes, retire_all, someone_waits
 from .control import Control
@@ -57,7 +57,7 @@ class Signals:
 
     def install(self) -> None:
         """Let a plain function be interrupted."""
-        PeerLink.interruptible = True
+        PeerWaiting.interruptible = True
         signal.signal(signal.SIGTERM, self.terminate)
         signal.signal(signal.SIGURG, self.ping)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import select
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +9,10 @@ import pytest
 from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
-from aioprocq.drivers.spinning import Spinner
-from aioprocq.wire import frames as wire
 from aioprocq.wire.ahead import Opened, open_ahead
 from aioprocq.wire.batch import Batch
 from aioprocq.wire.frames import REPORT, Ask
-from aioprocq.wire.page import ANNOUNCE_WAITS, SETTLED, WAITS, State
+from aioprocq.wire.page import ANNOUNCE_WAITS, SETTLED, State
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
@@ -31,7 +28,6 @@ from .stations import (
     take,
     until,
 )
-from .stub import Stub
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -153,131 +149,6 @@ def test_an_owner_lost_while_a_batch_is_unpickled_is_lost(
     meanwhile(monkeypatch, peer.dispose)
     with pytest.raises(OwnerLost):
         peer.take(None)
-
-
-def test_a_glance_finds_what_has_come(stations: Stations) -> None:
-    hub, peer = connected(stations)
-    peer.refresh()
-    drive(hub)
-    put(hub, 1)
-    assert peer.glance(patient=False)
-    assert take(peer) == 1
-
-
-def test_after_a_glance_in_vain_the_next_ones_are_saved(
-    stations: Stations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_GLANCES", 3)
-    hub, peer = connected(stations)
-    fetched: list[int] = []
-    fetch = peer.fetch
-
-    def counted() -> bool:
-        fetched.append(1)
-        return fetch()
-
-    monkeypatch.setattr(peer, "fetch", counted)
-    assert [peer.glance(patient=False) for _ in range(7)] == [False] * 7
-    assert 2 <= len(fetched) <= 3
-    peer.refresh()
-    drive(hub)
-    put(hub, 1)
-    until(lambda: peer.glance(patient=False))
-    assert take(peer) == 1
-    before = len(fetched)
-    peer.glance(patient=False)
-    assert len(fetched) == before + 1
-
-
-class Meanwhile(Spinner):
-    """Something happens while a thread looks."""
-
-    def __init__(self, happens: Callable[[], object]) -> None:
-        super().__init__()
-        self.happens = happens
-
-    @property
-    def willing(self) -> bool:
-        return True
-
-    def spin(self, poller: select.poll) -> list[int]:
-        self.happens()
-        return super().spin(poller)
-
-
-def looking(stub: Stub, happens: Callable[[Any], object], owed: int = 1) -> PeerStation:
-    """A peer that is owed something, and what happens when it looks."""
-    stub.peer.fetch()
-    dialled = stub.answer()
-    assert stub.peer.machine is not None
-    stub.peer.machine.limit = owed
-    stub.peer._spinner = Meanwhile(lambda: happens(dialled))
-    return stub.peer
-
-
-def send_one(dialled: Any) -> None:
-    dialled.down.send(wire.encode_items(0, 0, [pickle.dumps("x")]))
-
-
-def test_what_comes_while_a_thread_looks_needs_no_waiting(stub: Stub) -> None:
-    seen: list[object] = []
-
-    def happens(dialled: Any) -> None:
-        seen.append((dialled.page[WAITS], peer.waiting))
-        send_one(dialled)
-
-    peer = looking(stub, happens)
-    assert peer.glance(patient=True)
-    assert load(peer.take(None)) == "x"
-    assert seen == [(1, True)]
-    assert peer.machine is not None
-    assert peer.machine.page[WAITS] == 0
-    assert not peer.waiting
-
-
-def test_a_look_may_be_in_vain(stub: Stub) -> None:
-    peer = looking(stub, lambda _: None)
-    assert not peer.glance(patient=True)
-    assert not peer.waiting
-
-
-@pytest.mark.parametrize("reason", ["impatient", "owed nothing", "a leader"])
-def test_nobody_looks_for_long(stub: Stub, reason: str) -> None:
-    """Who has little time, or may not read, or waits for nothing yet."""
-    peer = looking(stub, send_one, owed=0 if reason == "owed nothing" else 1)
-    if reason == "a leader":
-        peer._leader = peer.new_waiter()
-    assert not peer.glance(patient=reason != "impatient")
-    peer._leader = None
-    assert peer.take(None) is None
-
-
-def test_who_looks_sees_the_owner_go(stub: Stub) -> None:
-    def happens(dialled: Any) -> None:
-        for end in stub.ends:
-            end.close()
-
-    peer = looking(stub, happens)
-    assert not peer.glance(patient=True)
-    with pytest.raises(OwnerLost):
-        peer.take(None)
-
-
-def test_who_looks_may_be_closed_meanwhile(stub: Stub) -> None:
-    peer = looking(stub, lambda _: stub.peer.dispose())
-    assert not peer.glance(patient=True)
-
-
-def test_a_failure_ends_a_look(stub: Stub) -> None:
-    """That of a signal's handler, for instance."""
-
-    def happens(dialled: Any) -> None:
-        raise KeyboardInterrupt
-
-    peer = looking(stub, happens)
-    with pytest.raises(KeyboardInterrupt):
-        peer.glance(patient=True)
-    assert not peer.waiting
 
 
 def test_a_look_asks_for_one_more_and_leaves_what_is_here(stations: Stations) -> None:

@@ -14,20 +14,25 @@ from typing import Any
 import pytest
 
 from aioprocq import OwnerLost
-from aioprocq.drivers import peer_link as module
+from aioprocq.drivers import peer_link
+from aioprocq.drivers import peer_waiting as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.spinning import SPIN, Spinner
 from aioprocq.wire import frames as wire
+from aioprocq.wire.page import WAITS
 
 from .stations import (
     DEADLINE,
     Stations,
     Thread,
+    connected,
+    drive,
     get,
     get_on_loop,
     load,
     put,
     reached,
+    take,
     until,
 )
 from .stub import Stub
@@ -101,6 +106,174 @@ def test_a_thread_that_is_alone_needs_one_call_to_the_kernel(
     assert last.ended
 
 
+def test_one_that_is_alone_polls_when_a_read_would_not_wait(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_alone", lambda: True)
+    stub.peer.fetch()
+    dialled = stub.answer()
+    lanes = stub.peer._lanes
+    assert lanes is not None
+    lanes.down.setblocking(False)
+    waiter = stub.peer.new_waiter()
+    stub.peer.begin_get(waiter)
+    thread = Thread(stub.peer.block, waiter, None)
+    until(lambda: stub.peer._leader is not None)
+    dialled.down.send(wire.encode_items(0, 0, [pickle.dumps("x")]))
+    assert thread.result()
+    assert load(stub.peer.take(None)) == "x"
+    stub.peer.end_get(waiter, took=True)
+
+
+def test_this_process_is_not_alone_with_another_thread() -> None:
+    alone = module._alone()
+    done: list[int] = []
+    gate = Thread(until, lambda: done)
+    assert not module._alone()
+    done.append(1)
+    gate.result()
+    assert module._alone() is alone
+
+
+def test_nobody_waits_on_a_peer_that_has_hung_up(stub: Stub) -> None:
+    stub.peer.fetch()
+    stub.peer.dispose()
+    start = time.monotonic()
+    stub.peer._listen(DEADLINE)
+    assert time.monotonic() - start < DEADLINE / 2
+
+
+# Looking before that
+
+
+def test_a_glance_finds_what_has_come(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    peer.refresh()
+    drive(hub)
+    put(hub, 1)
+    assert peer.glance(patient=False)
+    assert take(peer) == 1
+
+
+def test_after_a_glance_in_vain_the_next_ones_are_saved(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GLANCES", 3)
+    hub, peer = connected(stations)
+    fetched: list[int] = []
+    fetch = peer.fetch
+
+    def counted() -> bool:
+        fetched.append(1)
+        return fetch()
+
+    monkeypatch.setattr(peer, "fetch", counted)
+    assert [peer.glance(patient=False) for _ in range(7)] == [False] * 7
+    assert 2 <= len(fetched) <= 3
+    peer.refresh()
+    drive(hub)
+    put(hub, 1)
+    until(lambda: peer.glance(patient=False))
+    assert take(peer) == 1
+    before = len(fetched)
+    peer.glance(patient=False)
+    assert len(fetched) == before + 1
+
+
+class Meanwhile(Spinner):
+    """Something happens while a thread looks."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__()
+        self.happens = happens
+
+    @property
+    def willing(self) -> bool:
+        return True
+
+    def spin(self, poller: select.poll) -> list[int]:
+        self.happens()
+        return super().spin(poller)
+
+
+def looking(stub: Stub, happens: Callable[[Any], object], owed: int = 1) -> PeerStation:
+    """A peer that is owed something, and what happens when it looks."""
+    stub.peer.fetch()
+    dialled = stub.answer()
+    assert stub.peer.machine is not None
+    stub.peer.machine.limit = owed
+    stub.peer._spinner = Meanwhile(lambda: happens(dialled))
+    return stub.peer
+
+
+def send_one(dialled: Any) -> None:
+    dialled.down.send(wire.encode_items(0, 0, [pickle.dumps("x")]))
+
+
+def test_what_comes_while_a_thread_looks_needs_no_waiting(stub: Stub) -> None:
+    seen: list[object] = []
+
+    def happens(dialled: Any) -> None:
+        seen.append((dialled.page[WAITS], peer.waiting))
+        send_one(dialled)
+
+    peer = looking(stub, happens)
+    assert peer.glance(patient=True)
+    assert load(peer.take(None)) == "x"
+    assert seen == [(1, True)]
+    assert peer.machine is not None
+    assert peer.machine.page[WAITS] == 0
+    assert not peer.waiting
+
+
+def test_a_look_may_be_in_vain(stub: Stub) -> None:
+    peer = looking(stub, lambda _: None)
+    assert not peer.glance(patient=True)
+    assert not peer.waiting
+
+
+@pytest.mark.parametrize("reason", ["impatient", "owed nothing", "a leader"])
+def test_nobody_looks_for_long(stub: Stub, reason: str) -> None:
+    """Who has little time, or may not read, or waits for nothing yet."""
+    peer = looking(stub, send_one, owed=0 if reason == "owed nothing" else 1)
+    if reason == "a leader":
+        peer._leader = peer.new_waiter()
+    assert not peer.glance(patient=reason != "impatient")
+    peer._leader = None
+    assert peer.take(None) is None
+
+
+def test_who_looks_sees_the_owner_go(stub: Stub) -> None:
+    def happens(dialled: Any) -> None:
+        for end in stub.ends:
+            end.close()
+
+    peer = looking(stub, happens)
+    assert not peer.glance(patient=True)
+    with pytest.raises(OwnerLost):
+        peer.take(None)
+
+
+def test_who_looks_may_be_closed_meanwhile(stub: Stub) -> None:
+    peer = looking(stub, lambda _: stub.peer.dispose())
+    assert not peer.glance(patient=True)
+
+
+def test_a_failure_ends_a_look(stub: Stub) -> None:
+    """That of a signal's handler, for instance."""
+
+    def happens(dialled: Any) -> None:
+        raise KeyboardInterrupt
+
+    peer = looking(stub, happens)
+    with pytest.raises(KeyboardInterrupt):
+        peer.glance(patient=True)
+    assert not peer.waiting
+
+
+# Looking again before sleeping
+
+
 class Impatient(Spinner):
     """Sends what is waited for while the thread that waits looks for it."""
 
@@ -138,43 +311,6 @@ def test_a_thread_looks_again_before_it_sleeps(
     assert spinner.spun == spins
     assert waiter.woken == bool(spins)
     stub.peer.end_get(waiter, took=False)
-
-
-def test_one_that_is_alone_polls_when_a_read_would_not_wait(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_alone", lambda: True)
-    stub.peer.fetch()
-    dialled = stub.answer()
-    lanes = stub.peer._lanes
-    assert lanes is not None
-    lanes.down.setblocking(False)
-    waiter = stub.peer.new_waiter()
-    stub.peer.begin_get(waiter)
-    thread = Thread(stub.peer.block, waiter, None)
-    until(lambda: stub.peer._leader is not None)
-    dialled.down.send(wire.encode_items(0, 0, [pickle.dumps("x")]))
-    assert thread.result()
-    assert load(stub.peer.take(None)) == "x"
-    stub.peer.end_get(waiter, took=True)
-
-
-def test_this_process_is_not_alone_with_another_thread() -> None:
-    alone = module._alone()
-    done: list[int] = []
-    gate = Thread(until, lambda: done)
-    assert not module._alone()
-    done.append(1)
-    gate.result()
-    assert module._alone() is alone
-
-
-def test_nobody_waits_on_a_peer_that_has_hung_up(stub: Stub) -> None:
-    stub.peer.fetch()
-    stub.peer.dispose()
-    start = time.monotonic()
-    stub.peer._listen(DEADLINE)
-    assert time.monotonic() - start < DEADLINE / 2
 
 
 # With a pulse, as on other systems than Linux
@@ -281,7 +417,7 @@ def test_a_forked_child_dials_anew(stations: Stations) -> None:
 
 def test_a_fork_in_the_middle_of_a_dial_keeps_no_lane(stub: Stub) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    stub.peer._dialling = module.make_lanes()
+    stub.peer._dialling = peer_link.make_lanes()
     stub.peer.inherit()
     stub.peer._dialling = None
     gc.collect()
