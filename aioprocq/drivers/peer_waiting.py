@@ -12,6 +12,7 @@ import select
 import threading
 import time
 
+from ..machines.peer import Peer
 from ..machines.record import Waiter
 from ..wire.payload import Descriptor
 from .peer_link import PeerLink
@@ -68,22 +69,22 @@ class PeerWaiting(PeerLink):
     def _look(self) -> bool:
         if putting:
             tell_before_waiting(burst=False)
-        with self.lock:
-            machine = self._user()
-            useful = machine.begin_look(time.monotonic())
-            if machine.outbox:
-                self._flush()
-            lanes = self._lanes
-        if not useful:
-            return False
+        looking: Peer | None = None
         ready = False
         try:
-            if lanes is not None:
+            with self.lock:
+                machine, lanes = self._user(), self._lanes
+                if machine.begin_look(time.monotonic()):
+                    looking = machine
+                if machine.outbox:
+                    self._flush()
+            if looking is not None and lanes is not None:
                 # A poller of its own: a thread that leads may poll meanwhile.
                 ready = bool(self._spinner.spin(self._looker(lanes)))
         finally:
-            with self.lock:
-                machine.end_look()
+            if looking is not None:
+                with self.lock:
+                    looking.end_look()
         if not ready:
             return False
         with self.lock:

@@ -273,9 +273,10 @@ def be_sent_large_ones() -> None:
             with scarce(3):
                 for _ in range(2):
                     await told.put("go")
+                # Nothing is taken meanwhile: that would free a descriptor for one more.
+                await eventually(lambda: mortals[1].ended() and queue.qsize() >= 20)
                 small = [await within(queue.get()) for _ in range(20)]
                 assert sum(one == "small" for one in small) >= 17
-                await eventually(lambda: mortals[1].ended())
             rest = [await within(queue.get()) for _ in range(50)]
             large = [one for one in small + rest if one != "small"]
             for number, one in enumerate(large):
