@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 
-from ..errors import OwnerLost, QueueShutDown
+from ..errors import OwnerLost, QueueClosed, QueueShutDown
 from ..machines.peer import Peer
 from ..wire import frames as wire
 from ..wire.page import (
@@ -69,7 +69,7 @@ class PeerLink(PeerReading):
         self._listed = False  # in ``putting``
         self._sent = True  # whether what was put last is in a message
         self._burst_until = self._pulse_at = 0.0
-        self._lost = False
+        self._lost = self._disposed = False
         self._shut = False
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
@@ -159,8 +159,13 @@ class PeerLink(PeerReading):
         for loop in list(self._loops):
             self._unwatch(loop)
 
-    def lost_error(self) -> OwnerLost:
-        """The error for a queue whose owner is gone, or talks nonsense."""
+    def lost_error(self) -> OwnerLost | QueueClosed:
+        """The error for a queue whose owner is gone, or talks nonsense.
+
+        Or which another thread has closed here.
+        """
+        if self._disposed:
+            return self.closed_error()
         if not self._breach:
             return super().lost_error()
         return OwnerLost(
@@ -175,14 +180,16 @@ class PeerLink(PeerReading):
             raise self._gone_error()
         return self.machine or self._dialled()
 
-    def _gone_error(self) -> OwnerLost | QueueShutDown:
+    def _gone_error(self) -> OwnerLost | QueueShutDown | QueueClosed:
         """What a get or a put raises when the owner is gone.
 
         An owner that has shut its queue down, and ends when everything is done,
         has left in order, also for who only comes back then.
         """
+        if self._disposed or self._breach:
+            return self.lost_error()
         left = any(self._published()) or self._state() is State.OPEN
-        return self.lost_error() if left or self._breach else self.shut_error()
+        return self.lost_error() if left else self.shut_error()
 
     def end_gets(self) -> None:
         """Wake whoever waits to get, for the last time.
@@ -376,6 +383,7 @@ class PeerLink(PeerReading):
         with self.lock:
             if not self._lost:
                 self._flush()
+            self._disposed = True
             self._lose()
             lanes, self._lanes = self._lanes, None
             self._wakeup = None

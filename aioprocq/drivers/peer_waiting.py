@@ -19,7 +19,7 @@ from .peer_link import PeerLink
 from .readiness import poll, poller_for, wait_for
 from .spinning import SPIN, Spinner
 from .station import Settings, driving, loopless, putting, tell_before_waiting
-from .transport import Lanes
+from .transport import Lanes, Wakeup
 from .waiting import FutureWaiter, ThreadWaiter
 
 __all__ = ["PeerWaiting"]
@@ -107,36 +107,49 @@ class PeerWaiting(PeerLink):
         elif isinstance(waiter, ThreadWaiter) and (self.interruptible or not _alone()):
             self._wakeup_for_leader()
 
+    def _ends(self) -> tuple[Lanes | None, Wakeup | None]:
+        # Who has the wakeup finds it set when another thread closes the queue, and
+        # its number is no other file's until then.
+        with self.lock:
+            return self._lanes, self._wakeup
+
     def _listen(self, timeout: float | None) -> None:
-        lanes = self._lanes
+        lanes, wakeup = self._ends()
         if lanes is None:
             return
         hubs = self._loopless()
         long = timeout is None or timeout > SPIN
         if long and not hubs and self._spinner.is_due():
-            ready = self._spinner.spin(self._poller(self._numbers(lanes)))
-            if ready:
-                self._heed_wakeup(ready)
+            poller = self._poller(_numbers(lanes, wakeup))
+            if ready := self._spinner.spin(poller):
+                _heed(wakeup, ready)
                 with self.lock:
                     self._take_in_as_leader()
                 return
-        alone = timeout is None and self._wakeup is None and lanes.alive is None
+            lanes, wakeup = self._ends()
+            if lanes is None:
+                return
+        alone = timeout is None and wakeup is None and lanes.alive is None
         if alone and not hubs and self._listen_alone():
             return
-        numbers = self._numbers(lanes)
-        blocked = late = False
+        late, up = False, None
         with self.lock:
-            if (machine := self.machine) is not None:
-                blocked = machine.lane_full or bool(machine.outbox)
+            lanes, wakeup, machine = self._lanes, self._wakeup, self.machine
+            if lanes is None:
+                return
+            numbers = _numbers(lanes, wakeup)
+            if machine is not None:
                 late = machine.unannounced
+                if machine.lane_full or machine.outbox:
+                    up = lanes.up.fileno()
         if late:
             timeout = _LATE if timeout is None else min(timeout, _LATE)
-        up = lanes.up.fileno() if blocked else None
         if hubs:
             with driving(hubs, timeout) as (more, timeout):
                 ready = self._poll(numbers + more, up, timeout)
         else:
             ready = self._poll(numbers, up, timeout)
+        _heed(wakeup, ready)
         with self.lock:
             self._take_in_as_leader()
             if late and not ready and self.machine is not None:
@@ -162,11 +175,6 @@ class PeerWaiting(PeerLink):
             self._settle_down()
         return True
 
-    def _numbers(self, lanes: Lanes) -> list[int]:
-        ends = lanes.down, lanes.alive, self._wakeup
-        numbers = [end.fileno() for end in ends if end is not None]
-        return [number for number in numbers if number >= 0]  # it is being closed
-
     def _poller(self, numbers: list[int]) -> select.poll:
         if self._polled[0] != numbers:
             self._polled = numbers, poller_for(numbers)
@@ -176,16 +184,8 @@ class PeerWaiting(PeerLink):
         self, numbers: list[int], up: int | None, timeout: float | None
     ) -> list[int]:
         if up is None:
-            ready = wait_for(self._poller(numbers), timeout)
-        else:
-            ready = poll(numbers, timeout, up)
-        self._heed_wakeup(ready)
-        return ready
-
-    def _heed_wakeup(self, ready: list[int]) -> None:
-        wakeup = self._wakeup
-        if wakeup is not None and wakeup.fileno() in ready:
-            wakeup.clear()
+            return wait_for(self._poller(numbers), timeout)
+        return poll(numbers, timeout, up)
 
     def _take_in_as_leader(self) -> None:
         leader, self._leader = self._leader, None
@@ -197,6 +197,17 @@ class PeerWaiting(PeerLink):
             self._settle_down()
         finally:
             self._leader = leader
+
+
+def _numbers(lanes: Lanes, wakeup: Wakeup | None) -> list[int]:
+    ends = lanes.down, lanes.alive, wakeup
+    numbers = [end.fileno() for end in ends if end is not None]
+    return [number for number in numbers if number >= 0]  # it is being closed
+
+
+def _heed(wakeup: Wakeup | None, ready: list[int]) -> None:
+    if wakeup is not None and wakeup.fileno() in ready:
+        wakeup.clear()
 
 
 def _alone() -> bool:

@@ -339,6 +339,9 @@ def _lower(pid: int, nice: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, min(own + nice, _NICEST))
     except ProcessLookupError:
         pass  # it has ended, and SIGCHLD is ignored
+    except OSError:
+        _end(pid)
+        raise
 
 
 def _end(pid: int) -> None:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-from ..errors import OwnerLost, QueueShutDown
+from ..errors import OwnerLost, QueueClosed, QueueShutDown
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire.frames import Ask
@@ -417,7 +417,13 @@ class Station(ABC):
     def _end_waits(self) -> None:
         """The same, with the lock held."""
 
-    def lost_error(self) -> OwnerLost:
+    def closed_error(self) -> QueueClosed:
+        """The error for a queue whose handle was closed in this process."""
+        return QueueClosed(
+            f"Queue {self.settings.name!r} is closed; use it before its close()"
+        )
+
+    def lost_error(self) -> OwnerLost | QueueClosed:
         """The error for a queue whose owner is gone."""
         return OwnerLost(
             f"the owner of queue {self.settings.name!r}, process "

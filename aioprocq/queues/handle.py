@@ -19,7 +19,7 @@ from typing import Any
 
 from ..drivers.peer_station import PeerStation
 from ..drivers.station import Settings, Station
-from ..errors import CannotTravel, QueueClosed, QueueShutDown
+from ..errors import CannotTravel, QueueShutDown
 from ..wire.payload import Descriptor, carry, receive_carried
 
 __all__ = [
@@ -265,8 +265,7 @@ class _Closed:
     def __getattr__(self, name: str) -> Any:
         if self._owner and name in self._still:
             return getattr(self._station, name)
-        queue = self._station.settings.name
-        raise QueueClosed(f"Queue {queue!r} is closed; use it before its close()")
+        raise self._station.closed_error()
 
     def dispose(self) -> None:
         """Dispose of the station behind it; to do it again is fine."""

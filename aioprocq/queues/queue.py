@@ -293,7 +293,7 @@ class Queue(_Generic[T]):
                     woken = True
                 else:
                     woken = await station.sleep(waiter, until)
-                if self._handle.closed:
+                if self._handle.closed or self._handle.retired:
                     raise self._handle.station.shut_error()
                 got = take(holder)
             finally:

@@ -176,7 +176,7 @@ class SyncQueue(Generic[T]):
                 if self._handle.retired:  # by a signal, between the two
                     raise self._handle.station.shut_error()
                 woken = station.block(waiter, until)
-                if self._handle.closed:
+                if self._handle.closed or self._handle.retired:
                     raise self._handle.station.shut_error()
                 got = take(holder)
             finally:

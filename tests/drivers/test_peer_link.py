@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioprocq import OwnerLost, QueueShutDown
+from aioprocq import OwnerLost, QueueClosed, QueueShutDown
 from aioprocq.drivers import peer_link as module
 from aioprocq.drivers.transport import (
     DONTWAIT,
@@ -264,7 +264,7 @@ def test_after_the_end_there_is_nothing_to_send(stub: Stub) -> None:
     stub.peer._take_in()
     stub.peer._announced = 1
     assert stub.peer._read(0) == (b"", None)
-    with pytest.raises(OwnerLost):
+    with pytest.raises(QueueClosed):
         stub.peer.fetch()
 
 

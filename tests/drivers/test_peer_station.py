@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioprocq import OwnerLost, QueueShutDown
+from aioprocq import OwnerLost, QueueClosed, QueueShutDown
 from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.wire.ahead import Opened, open_ahead
@@ -146,8 +146,17 @@ def test_an_owner_lost_while_a_batch_is_unpickled_is_lost(
     stations: Stations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _hub, peer = with_a_batch(stations, 1, 2, 3)
-    meanwhile(monkeypatch, peer.dispose)
+    meanwhile(monkeypatch, peer._lose)
     with pytest.raises(OwnerLost):
+        peer.take(None)
+
+
+def test_a_queue_that_is_closed_while_a_batch_is_unpickled_is_closed(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _hub, peer = with_a_batch(stations, 1, 2, 3)
+    meanwhile(monkeypatch, peer.dispose)
+    with pytest.raises(QueueClosed, match="is closed; use it before"):
         peer.take(None)
 
 

@@ -259,6 +259,51 @@ def test_who_looks_may_be_closed_meanwhile(stub: Stub) -> None:
     assert not peer.glance(patient=True)
 
 
+@pytest.mark.parametrize("wakeup", [False, True])
+def test_a_wait_may_be_closed_before_it_sleeps(stub: Stub, wakeup: bool) -> None:
+    """By another thread: nobody else would ever wake it."""
+    peer = looking(stub, lambda _: None)
+
+    class Closed(Spinner):
+        def spin(self, poller: select.poll) -> list[int]:
+            peer.dispose()
+            return []
+
+    peer._spinner = Closed()
+    if wakeup:
+        peer._wakeup_for_leader()
+    peer._listen(None)
+
+
+def test_who_waits_keeps_the_wakeup_that_another_thread_drops(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its number might be another file's, and nothing would come."""
+    peer = looking(stub, lambda _: None)
+    leader = peer.new_waiter()
+    peer._wakeup_for_leader()
+    assert peer._lead(leader)
+    wait = module.wait_for
+
+    def closed_meanwhile(poller: select.poll, timeout: float | None) -> list[int]:
+        leader.wake()
+        peer.dispose()
+        for _ in range(8):
+            others.extend(os.pipe())
+        assert wait(poller, 0), "it is set, and open"
+        return []
+
+    others: list[int] = []
+    monkeypatch.setattr(module, "wait_for", closed_meanwhile)
+    try:
+        peer._listen(None)
+        assert others
+    finally:
+        peer._step_down(leader)
+        for number in others:
+            os.close(number)
+
+
 def test_a_failure_ends_a_look(stub: Stub) -> None:
     """That of a signal's handler, for instance."""
 

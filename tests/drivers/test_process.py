@@ -559,6 +559,21 @@ child.reap()
     assert output_of(script).split() == [str(expected)]
 
 
+def test_where_niceness_is_refused_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[int] = []
+
+    def refuse(which: int, who: int, priority: int) -> None:
+        started.append(who)
+        raise PermissionError("refused")
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with pytest.raises(PermissionError, match="refused"):
+        Process.start(FOREVER, nice=1)
+    assert not os.path.exists(f"/proc/{started[0]}")
+
+
 @pytest.mark.usefixtures("ignored_sigchld")
 def test_it_may_be_gone_before_it_is_made_nicer(
     monkeypatch: pytest.MonkeyPatch,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import multiprocessing
 import os
@@ -144,6 +145,43 @@ def test_who_is_retired_while_it_looks_gets_nothing(
     with pytest.raises(QueueShutDown, match="is draining"):
         peer.sync.get()
     assert queue.sync.get() == "x"
+
+
+@pytest.mark.parametrize("face", ["async", "sync"])
+async def test_who_is_retired_while_it_waits_gets_nothing(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch, face: str
+) -> None:
+    """Not even what has come meanwhile."""
+    queue, peer = faces.pair(Queue)
+    station = peer._handle.station
+    block, sleep = station.block, station.sleep
+
+    def blocked(waiter: Any, until: float | None) -> Any:
+        queue.sync.put("x")
+        woken = block(waiter, until)
+        peer._handle.retire()
+        return woken
+
+    async def slept(waiter: Any, until: float | None) -> Any:
+        await queue.put("x")
+        woken = await sleep(waiter, until)
+        peer._handle.retire()
+        return woken
+
+    monkeypatch.setattr(station, "block", blocked)
+    monkeypatch.setattr(station, "sleep", slept)
+    if face == "async":
+        with pytest.raises(QueueShutDown, match="is draining"):
+            await peer.get(timeout=DEADLINE)
+        assert await queue.get(timeout=DEADLINE) == "x"
+    else:
+
+        def get() -> None:
+            with pytest.raises(QueueShutDown, match="is draining"):
+                peer.sync.get(timeout=DEADLINE)
+
+        await asyncio.to_thread(get)
+        assert await queue.get(timeout=DEADLINE) == "x"
 
 
 def test_a_deferred_failure_ends_with_the_handle(faces: Faces) -> None:
