@@ -18,7 +18,7 @@ from ..wire.payload import Descriptor
 from .peer_link import PeerLink
 from .readiness import poll, poller_for, wait_for
 from .spinning import SPIN, Spinner
-from .station import Settings, driving, loopless, putting, tell_before_waiting
+from .station import Settings, Station, driving, loopless, putting, tell_before_waiting
 from .transport import Lanes, Wakeup
 from .waiting import FutureWaiter, ThreadWaiter
 
@@ -114,24 +114,30 @@ class PeerWaiting(PeerLink):
             return self._lanes, self._wakeup
 
     def _listen(self, timeout: float | None) -> None:
+        hubs = self._loopless()
+        long = timeout is None or timeout > SPIN
+        if long and not hubs and self._spinner.is_due() and self._spin():
+            return
         lanes, wakeup = self._ends()
         if lanes is None:
             return
-        hubs = self._loopless()
-        long = timeout is None or timeout > SPIN
-        if long and not hubs and self._spinner.is_due():
-            poller = self._poller(_numbers(lanes, wakeup))
-            if ready := self._spinner.spin(poller):
-                _heed(wakeup, ready)
-                with self.lock:
-                    self._take_in_as_leader()
-                return
-            lanes, wakeup = self._ends()
-            if lanes is None:
-                return
         alone = timeout is None and wakeup is None and lanes.alive is None
-        if alone and not hubs and self._listen_alone():
-            return
+        if not (alone and not hubs and self._listen_alone()):
+            self._sleep(timeout, hubs)
+
+    def _spin(self) -> bool:
+        lanes, wakeup = self._ends()
+        if lanes is None:
+            return False
+        ready = self._spinner.spin(self._poller(_numbers(lanes, wakeup)))
+        if not ready:
+            return False
+        _heed(wakeup, ready)
+        with self.lock:
+            self._take_in_as_leader()
+        return True
+
+    def _sleep(self, timeout: float | None, hubs: list[Station]) -> None:
         late, up = False, None
         with self.lock:
             lanes, wakeup, machine = self._lanes, self._wakeup, self.machine

@@ -79,10 +79,14 @@ class Handle:
         """Have the next get raise what one item of several raised."""
         self.station = _Deferred(self, self.station, failure)  # type: ignore[assignment]
 
-    @property
-    def retired(self) -> bool:
-        """Whether nothing is handed out here any more."""
-        return isinstance(self.station, _Retired)
+    def check_gets(self) -> None:
+        """Raise what a get raises when nothing is handed out here any more.
+
+        For one that waits: another thread may have closed the queue meanwhile, or a
+        signal retired it. One that begins finds another station.
+        """
+        if isinstance(self.station, _Retired | _Closed):
+            raise self.station.shut_error()
 
     def retire(self) -> None:
         """Hand nothing out any more in this process, which is about to end.

@@ -293,8 +293,7 @@ class Queue(_Generic[T]):
                     woken = True
                 else:
                     woken = await station.sleep(waiter, until)
-                if self._handle.closed or self._handle.retired:
-                    raise self._handle.station.shut_error()
+                self._handle.check_gets()
                 got = take(holder)
             finally:
                 station.end_get(waiter, took=got is not None)

@@ -163,7 +163,8 @@ class SyncQueue(Generic[T]):
             return self._ask_for_one(take, holder)
         station = self._handle.station
         while True:
-            found = station.glance(patient=until is None) and not self._handle.retired
+            found = station.glance(patient=until is None)
+            self._handle.check_gets()
             if found and (got := take(holder)) is not None:
                 return got
             if station.take_ended(linger=linger):
@@ -173,11 +174,9 @@ class SyncQueue(Generic[T]):
             waiter = station.new_waiter(linger=linger)
             station.begin_get(waiter)
             try:
-                if self._handle.retired:  # by a signal, between the two
-                    raise self._handle.station.shut_error()
+                self._handle.check_gets()  # a signal may have come between the two
                 woken = station.block(waiter, until)
-                if self._handle.closed or self._handle.retired:
-                    raise self._handle.station.shut_error()
+                self._handle.check_gets()
                 got = take(holder)
             finally:
                 station.end_get(waiter, took=waiter.woken)

@@ -18,6 +18,7 @@ from aioprocq.drivers import peer_link
 from aioprocq.drivers import peer_waiting as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.spinning import SPIN, Spinner
+from aioprocq.drivers.station import putting
 from aioprocq.wire import frames as wire
 from aioprocq.wire.page import WAITS
 
@@ -226,18 +227,32 @@ def test_what_comes_while_a_thread_looks_needs_no_waiting(stub: Stub) -> None:
     assert not peer.waiting
 
 
+def test_who_looks_has_told_before_what_lies_unread(stub: Stub) -> None:
+    """What comes may be the answer to it."""
+    told: list[bool] = []
+    peer = looking(stub, lambda _: told.append(peer not in putting))
+    put(peer, 1)
+    assert peer in putting
+    peer.glance(patient=True)
+    assert told == [True]
+
+
 def test_a_look_may_be_in_vain(stub: Stub) -> None:
     peer = looking(stub, lambda _: None)
     assert not peer.glance(patient=True)
     assert not peer.waiting
 
 
-@pytest.mark.parametrize("reason", ["impatient", "owed nothing", "a leader"])
-def test_nobody_looks_for_long(stub: Stub, reason: str) -> None:
+@pytest.mark.parametrize(
+    "reason", ["impatient", "owed nothing", "a leader", "a hub to drive"]
+)
+def test_nobody_looks_for_long(stub: Stub, stations: Stations, reason: str) -> None:
     """Who has little time, or may not read, or waits for nothing yet."""
     peer = looking(stub, send_one, owed=0 if reason == "owed nothing" else 1)
     if reason == "a leader":
         peer._leader = peer.new_waiter()
+    if reason == "a hub to drive":
+        stations.hub()
     assert not peer.glance(patient=reason != "impatient")
     peer._leader = None
     assert peer.take(None) is None

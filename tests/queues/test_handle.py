@@ -135,13 +135,18 @@ def test_who_is_retired_while_it_looks_gets_nothing(
     faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, peer = faces.pair(Queue)
+    station = peer._handle.station
+    station.refresh()  # and so asks for one
 
     def glance(*, patient: bool) -> bool:
+        queue._handle.station.drive()
         queue.sync.put("x")
+        station.fetch()
+        assert station.machine.available() == 1
         peer._handle.retire()
         return True
 
-    monkeypatch.setattr(peer._handle.station, "glance", glance)
+    monkeypatch.setattr(station, "glance", glance)
     with pytest.raises(QueueShutDown, match="is draining"):
         peer.sync.get()
     assert queue.sync.get() == "x"
