@@ -368,12 +368,14 @@ class HubStation(HubWatch):
             hub.shutdown(immediate=immediate)
             self._carry_out()
             self._finish_recalls()
+            # So that who only blocks after this, as in Process.join, has told the peers
+            # that it is over, if it is: those also who looked before it was.
             if hub.dealer.flying:
-                # So that who only blocks after this, as in Process.join, has told
-                # the peers that it is over, if it is.
                 time.sleep(_FENCE)
                 hub.qsize()
                 self._carry_out()
+            self._take_in()
+            self._carry_out()
 
     def _finish_recalls(self) -> None:
         # Here, where nobody may turn the loop again. A peer that was about to hand an

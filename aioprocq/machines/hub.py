@@ -262,10 +262,15 @@ class Hub(HubState):
 
     def _progress(self) -> None:
         store, dealer, before = self.store, self.dealer, self.state
-        if store.waiting or dealer.flying or self._begun():
+        if self.immediate:
+            # Whatever comes back is thrown away, so nobody need wait to see it. And a
+            # peer may be long in saying whether it took the last item back.
+            self.state = State.OVER
+        elif store.waiting or dealer.flying or self._begun():
             self.state = State.SHUT
             return
-        self.state = State.DRAINED if store.unfinished else State.OVER
+        else:
+            self.state = State.DRAINED if store.unfinished else State.OVER
         over = self.state is State.OVER
         keep = deque[Waiter]()
         for waiter in dealer.getters:
@@ -321,7 +326,7 @@ class Hub(HubState):
             return True
         if self._polls or (dealer.flying and dealer.starved()):
             return True
-        return self.state is State.SHUT and self._begun()
+        return self.state is not State.OPEN and self._begun()
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold; after settle_down."""

@@ -12,6 +12,7 @@ from aioprocq.wire.frames import Ask, Kind
 from aioprocq.wire.page import (
     ALERT,
     ANNOUNCE_WAITS,
+    BEGUN,
     EPOCH,
     HANDED,
     NEVER,
@@ -776,9 +777,41 @@ def test_one_whose_credit_was_taken_back_is_told_of_the_end():
     driver.settle()
     driver.tick()
     assert driver.state == State.OVER
-    assert kinds(peer) == [Kind.VOID, Kind.END], "it may have asked again meanwhile"
+    assert kinds(peer) == [Kind.END, Kind.VOID], "it may have asked again meanwhile"
     driver.settle()
     assert kinds(peer) == [], "once"
+
+
+def test_an_immediate_end_does_not_wait_for_one_who_may_be_taking_back():
+    # It announced a hand-out just as it was asked for what it has, and then it may
+    # work for long on that item before it says so.
+    driver = Driver()
+    busy, other = driver.consumer("ab"), driver.connect()
+    driver.wants(other, linger=True)
+    flush(busy)
+    busy.page[HANDED] = 1
+    driver.hub.shutdown(immediate=True)
+    driver.settle()
+    driver.reclaim(busy)
+    busy.page[HANDED] = 2
+    driver.tick()
+    assert driver.hub.dealer.flying == 1
+    assert kinds(other) == [Kind.END]
+    driver.wants(other)
+    assert kinds(other) == [Kind.END], "each time"
+
+
+def test_after_an_immediate_end_it_is_seen_what_becomes_of_puts_that_were_begun():
+    driver = Driver()
+    producer = driver.connect()
+    producer.page[PUT] = 1
+    driver.hub.shutdown(immediate=True)
+    driver.settle()
+    assert (driver.state, driver.hub.page[BEGUN]) == (State.OVER, 1)
+    producer.page[PUT] = 0  # it could not be sent; nothing will tell
+    driver.tick()
+    assert driver.hub.page[BEGUN] == 0
+    assert driver.hub.deadline is None
 
 
 # The death of a peer
