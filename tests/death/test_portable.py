@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,16 @@ CHOSEN = {
 def test_with_the_portable_transport(part: str) -> None:
     if os.environ.get("AIOPROCQ_TRANSPORT") == "portable":
         pytest.skip("it is in use already")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHOSEN[part]],
-        env={**os.environ, "AIOPROCQ_TRANSPORT": "portable"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # What is left behind there for a moment is looked at and swept up, so it must not
+    # be somebody else's. A short name: the path of a socket ends after 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="aq-") as place:
+        done = subprocess.run(
+            [*command, *CHOSEN[part]],
+            env={**os.environ, "AIOPROCQ_TRANSPORT": "portable", "TMPDIR": place},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
     assert done.returncode == 0, done.stdout[-4000:]
