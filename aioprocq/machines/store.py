@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from itertools import repeat, starmap
 
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, MAX_FRAME
 from ..wire.payload import Parcel, Payload, size_of
@@ -181,8 +182,11 @@ class Store:
             self.average = max(1, len(payload))
             return self.head - 1, 0, [payload]
         want = min(limit, len(fresh), BATCH_ITEMS, max(1, BATCH_BYTES // self.average))
-        popleft = fresh.popleft
-        payloads = [popleft() for _ in range(want)]
+        if want == len(fresh):
+            payloads = list(fresh)
+            fresh.clear()
+        else:
+            payloads = list(starmap(fresh.popleft, repeat((), want)))
         total = sum(map(len, payloads))
         if total > _FRAME_BYTES:
             cut = _fit(payloads)

@@ -14,6 +14,7 @@ import re
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from operator import itemgetter
 from pickle import loads
 from struct import pack, unpack_from
 
@@ -22,6 +23,7 @@ from ..errors import ProtocolError
 __all__ = ["Batch", "encode_list"]
 
 _BEGIN, _END, _STOP = b"\x80\x05(", b"l.", b"."
+_without_stop = itemgetter(slice(None, -1))
 _MEMOIZE, _BINGET = b"\x94", b"h"
 _SHORT_MEMO = 32
 _takes = re.compile(_BINGET + b"[\0-\x1f]").finditer
@@ -39,7 +41,7 @@ _LONG = 512
 
 def encode_list(payloads: Sequence[bytes]) -> bytes:
     """The pickle of a list, and the length of each item in it."""
-    bodies = [payload[:-1] for payload in payloads]
+    bodies = list(map(_without_stop, payloads))
     table = pack(f"<{len(bodies)}I", *map(len, bodies))
     return b"".join((_BEGIN, *bodies, _END, table))
 
