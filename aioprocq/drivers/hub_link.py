@@ -133,6 +133,7 @@ class HubLink(HubRings):
     def _on_flush(self) -> None:
         with self.lock:
             self._flush_due = False
+            self._neighbours.bursting -= 1
             untouched = self.quick == self._granted_quick
             self.quick = self._granted_quick = 0
             if not untouched:

@@ -62,7 +62,7 @@ class HubStation(HubWatch):
             lock.release()
         if hurried and len(self._neighbours) > 1 and running_loop() is self.loop:
             # Many items, and the loop has not had a turn since.
-            self._neighbours.visit()
+            self._neighbours.visit(Station.put_at)
         return True
 
     def _fits(self, size: int) -> bool:
@@ -83,29 +83,26 @@ class HubStation(HubWatch):
         if loop is None or running_loop() is not loop:
             self._carry_out()
             return
-        if self._connections and not self._connected_want():
-            self._take_in()  # credit may have come while this loop did not wait
-        self._carry_out()
-        if not self._may_hurry or self._put_alone():
-            return
-        most = max(_MOST_QUICK // 4, 16 * _MOST_QUICK // (len(self._neighbours) or 1))
-        self.quick = min(_MOST_QUICK, most, BATCH_BYTES // (len_of(payload) + 1))
-        if self.hub.dealer.getters:
-            self.quick = 0
-        self._granted_quick = self.quick
-        if self.quick and not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._on_flush)
-
-    def _put_alone(self) -> bool:
         # A put that no other follows at once, be it to another queue, needs no flush:
         # that would cost the loop one more turn. Of several in a row the second is
         # the first to need it.
-        if self._flush_due:
-            return False
-        now = time.monotonic()
-        before, Station.put_at = Station.put_at, now
-        return now - before > _BURST
+        burst = self._flush_due or time.monotonic() - Station.put_at < _BURST
+        if self._connections and not self._connected_want():
+            self._take_in()  # credit may have come while this loop did not wait
+        self._carry_out()
+        Station.put_at = time.monotonic()
+        if not self._may_hurry or not burst:
+            return
+        if self.hub.dealer.getters:
+            self.quick = self._granted_quick = 0
+            return
+        if not self._flush_due:
+            self._flush_due = True
+            self._neighbours.bursting += 1
+            loop.call_soon(self._on_flush)
+        most = min(_MOST_QUICK, self._neighbours.portion)
+        self.quick = min(most, BATCH_BYTES // (len_of(payload) + 1))
+        self._granted_quick = self.quick
 
     def _connected_want(self) -> bool:
         dealer = self.hub.dealer

@@ -11,7 +11,17 @@ import select
 import weakref
 from typing import Protocol
 
-__all__ = ["Neighbours", "neighbours_on"]
+__all__ = ["PAUSE", "Neighbours", "neighbours_on"]
+
+
+PAUSE = 0.0002
+"""Seconds between two visits: to look at many takes some microseconds."""
+
+
+_TOGETHER = 4096
+"""Items that may be put into all of them together before they are looked after."""
+
+_FEWEST = 64
 
 
 class Neighbour(Protocol):
@@ -24,9 +34,12 @@ class Neighbour(Protocol):
 class Neighbours:
     """Some hubs, by descriptors that are readable while they have something to do."""
 
-    __slots__ = ("__weakref__", "_hubs", "_poller")
+    __slots__ = ("__weakref__", "_hubs", "_poller", "_visit_at", "bursting")
 
     def __init__(self) -> None:
+        #: How many of them have items that wait for the loop's next turn.
+        self.bursting = 0
+        self._visit_at = 0.0
         self._hubs: dict[int, Neighbour] = {}
         self._poller = select.poll()
 
@@ -43,8 +56,16 @@ class Neighbours:
         if self._hubs.pop(number, None) is not None:
             self._poller.unregister(number)
 
-    def visit(self) -> None:
-        """Drive those that have something to do."""
+    @property
+    def portion(self) -> int:
+        """How many items may be put into one before it is looked after."""
+        return max(_FEWEST, _TOGETHER // self.bursting)
+
+    def visit(self, now: float) -> None:
+        """Drive those that have something to do, unless that was done a moment ago."""
+        if now < self._visit_at:
+            return
+        self._visit_at = now + PAUSE
         for number, _ in self._poller.poll(0):
             hub = self._hubs.get(number)
             if hub is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aioprocq import QueueShutDown
+from aioprocq.drivers import hub_station as hub_module
 from aioprocq.drivers.hub_station import HubStation
 from aioprocq.drivers.station import Station
 
@@ -115,9 +116,11 @@ async def test_quick_puts_are_flushed_before_the_loop_waits(on_loop: Stations) -
     assert hub.quick > 0
     hub.quick -= 1
     hub.fresh.append(payload("quick"))
+    assert hub._neighbours.bursting == 1
     assert load(await get_on_loop(peer)) == "slow"
     assert load(await get_on_loop(peer)) == "quick"
     await reached(lambda: hub.quick == 0)
+    assert hub._neighbours.bursting == 0
     assert Station.put_at < math.inf, "the burst may go on, and this is its time"
 
 
@@ -138,6 +141,41 @@ async def test_a_put_that_stands_alone_has_the_loop_do_nothing(
     assert hub.quick > 0
     hub.put(payload("a third, before the loop comes to it"))
     assert hub.quick > 0
+
+
+async def test_a_burst_is_told_by_the_time_between_two_puts(
+    on_loop: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the time that they take: to many queues in turn each takes longer."""
+    hub, other = on_loop.hub(), on_loop.hub()
+    clock = SlowClock(monkeypatch)
+    hub.put(payload("alone"))
+    assert hub.quick == 0
+    clock.now += 1.0
+    hub.put(payload("alone as well"))
+    assert hub.quick == 0
+    for each in (other, hub, other):
+        each.put(payload("at once"))
+        assert each.quick > 0
+
+
+class SlowClock:
+    """Time in which only what a hub carries out takes any."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 5.0
+        carry_out = HubStation._carry_out
+
+        def slowly(hub: HubStation) -> None:
+            carry_out(hub)
+            self.now += 1.0
+
+        monkeypatch.setattr(HubStation, "_carry_out", slowly)
+        monkeypatch.setattr(hub_module, "time", self)
+        monkeypatch.setattr(Station, "put_at", 0.0)
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 async def test_nothing_is_quick_while_somebody_waits_here(on_loop: Stations) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from aioprocq.drivers.neighbours import Neighbours, neighbours_on
+from aioprocq.drivers.neighbours import PAUSE, Neighbours, neighbours_on
 
 from .stations import DEADLINE, Stations, put, reached, until
 
 pytestmark = pytest.mark.timeout(30)
+
+NOW = 5.0
 
 
 class Pipe:
@@ -43,10 +45,30 @@ def test_who_has_something_to_do_is_driven(pipes: list[Pipe]) -> None:
     for pipe in pipes:
         neighbours.add(pipe.reader, pipe)
     assert len(neighbours) == 2
-    neighbours.visit()
+    neighbours.visit(NOW)
     os.write(pipes[1].writer, b"x")
-    neighbours.visit()
+    neighbours.visit(NOW + 1)
     assert [pipe.driven for pipe in pipes] == [0, 1]
+
+
+def test_a_visit_that_follows_another_at_once_is_none(pipes: list[Pipe]) -> None:
+    neighbours = Neighbours()
+    neighbours.add(pipes[0].reader, pipes[0])
+    os.write(pipes[0].writer, b"x")
+    neighbours.visit(NOW)
+    neighbours.visit(NOW + PAUSE / 2)
+    assert pipes[0].driven == 1
+    neighbours.visit(NOW + PAUSE)
+    assert pipes[0].driven == 2
+
+
+def test_the_portions_of_many_are_as_much_as_those_of_a_few() -> None:
+    neighbours = Neighbours()
+    portions = []
+    for neighbours.bursting in (1, 8, 32, 1000):
+        portions.append(neighbours.portion)
+    assert portions[0] == 8 * portions[1] == 32 * portions[2]
+    assert 0 < portions[3] < portions[2]
 
 
 def test_who_is_removed_is_not(pipes: list[Pipe]) -> None:
@@ -55,7 +77,7 @@ def test_who_is_removed_is_not(pipes: list[Pipe]) -> None:
     neighbours.remove(pipes[0].reader)
     neighbours.remove(pipes[0].reader)
     os.write(pipes[0].writer, b"x")
-    neighbours.visit()
+    neighbours.visit(NOW)
     assert (len(neighbours), pipes[0].driven) == (0, 0)
 
 
