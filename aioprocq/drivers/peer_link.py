@@ -55,6 +55,9 @@ GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 class PeerLink(PeerReading):
     """The connection of one process to a queue that another owns."""
 
+    # What every put looks at, as in ``Station``.
+    __slots__ = ("_burst_until", "_listed", "_pulse_at", "_ring", "_sent", "_shut")
+
     def __init__(
         self, settings: Settings, reception: Descriptor, page_file: Descriptor
     ) -> None:

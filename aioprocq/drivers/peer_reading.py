@@ -34,7 +34,6 @@ class PeerReading(Station):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.machine: Peer | None = None
         self._lanes: Lanes | None = None
         self._announced = 0
         self._breach = ""

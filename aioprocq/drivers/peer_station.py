@@ -16,7 +16,7 @@ from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
 from ..wire.ahead import open_ahead
 from ..wire.frames import Ask, Kind
-from ..wire.page import ALERT, HANDED, PUBLISHED, State
+from ..wire.page import ALERT, HANDED, PUBLISHED, SETTLED, State
 from .peer_putting import PeerPutting
 from .station import Token
 from .waiting import ThreadWaiter, running_loop
@@ -221,7 +221,20 @@ class PeerStation(PeerPutting):
         lock.acquire()
         try:
             machine = self.machine or self._machine()
-            done = machine.settle_first(holder)
+            held = machine.holdings
+            if (
+                held.first + 1 == held.next
+                and not held.filed
+                and not machine.returning
+                and machine.items
+            ):
+                # As the machine does, which costs one call more for each item.
+                held.first = held.next
+                machine.page[SETTLED] = machine.handed
+                machine.settled += 1
+                done = True
+            else:
+                done = machine.settle_first(holder)
             if machine.outbox:
                 self._tell()
             return done

@@ -23,6 +23,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from ..errors import OwnerLost, QueueClosed, QueueShutDown
+from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire.frames import Ask
@@ -98,6 +99,18 @@ class Settings:
 class Station(ABC):
     """One queue in one process."""
 
+    # What every put and get looks at, close together: a process may have many queues.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "fresh",
+        "joinable",
+        "lock",
+        "machine",
+        "quick",
+        "sized",
+    )
+
     put_at = 0.0
     """When an owner on a loop put something last, to whatever queue of this process."""
 
@@ -106,6 +119,8 @@ class Station(ABC):
         self.joinable = settings.joinable
         self.sized = settings.max_bytes is not None
         self.lock = threading.Lock()
+        #: What a peer that is connected has, to be used with the lock held.
+        self.machine: Peer | None = None
         self.quick = 0
         self.fresh: deque[Payload] = deque()
         self.pool = SegmentPool()

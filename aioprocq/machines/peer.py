@@ -374,7 +374,7 @@ class Peer(Settling):
         if self.bouncing:
             return
         self.bouncing = True
-        self._returning.append(index)
+        self.returning.append(index)
         self.outbox.append(wire.encode_bounce(index))
         if failure is not None:
             self.failure = failure

@@ -24,14 +24,14 @@ __all__ = ["Settling"]
 class Settling(Putting):
     """What one process holds, and has settled or given back."""
 
-    __slots__ = ("_returned", "_returning", "handed", "holdings", "items", "settled")
+    __slots__ = ("_returned", "handed", "holdings", "items", "returning", "settled")
 
     def __init__(self, page: Page, *, sized: bool) -> None:
         super().__init__(page, sized=sized)
         self.items: deque[object] = deque()
         self.handed = self.settled = 0
         self.holdings = Holdings()
-        self._returning: deque[int] = deque()
+        self.returning: deque[int] = deque()
         self._returned = 0
 
     def available(self) -> int:
@@ -62,7 +62,7 @@ class Settling(Putting):
     def settle_first(self, holder: Hashable) -> bool:
         """What ``holder`` was handed first, or its process, is done."""
         held = self.holdings
-        if held.filed or self._returning or holder != held.holder:
+        if held.filed or self.returning or holder != held.holder:
             index = held.drop_first(holder)
             if index is None:
                 return False
@@ -82,7 +82,7 @@ class Settling(Putting):
 
     def _settled(self, index: int, *, report: bool = True) -> None:
         prefix = self.holdings.prefix(self.handed)
-        if self._returning:
+        if self.returning:
             prefix = self._unread_return(prefix)
         self.page[SETTLED] = prefix
         self.settled += 1
@@ -95,7 +95,7 @@ class Settling(Putting):
         """An attempt at an item failed; False: it is not held."""
         if not self.holdings.drop(index):
             return False
-        self._returning.append(index)
+        self.returning.append(index)
         self.page[SETTLED] = self._unread_return(self.holdings.prefix(self.handed))
         self.outbox.append(wire.encode_return(index, final, reason))
         return True
@@ -103,10 +103,10 @@ class Settling(Putting):
     def _unread_return(self, prefix: int) -> int:
         # The page may be read before a RETURN that was sent earlier, so it must
         # not call settled what that RETURN gives back.
-        while self._returning and self.page[RETURNS] > self._returned:
-            self._returning.popleft()
+        while self.returning and self.page[RETURNS] > self._returned:
+            self.returning.popleft()
             self._returned += 1
-        return min(prefix, min(self._returning, default=prefix))
+        return min(prefix, min(self.returning, default=prefix))
 
     def uncounted(self) -> int:
         """Items settled here that the published number does not know of yet."""

@@ -165,6 +165,8 @@ def _dispose(station: Station) -> None:
 class _Deferred:
     """A station whose next item did not unpickle: the next get says so."""
 
+    machine = None  # so that every get asks here
+
     def __init__(self, handle: Handle, station: Station, failure: Exception) -> None:
         self._handle = handle
         self.behind = station
@@ -183,6 +185,8 @@ class _Deferred:
 
 class _Counting:
     """A station that tells of each item that it hands out."""
+
+    machine = None  # so that every get asks here
 
     def __init__(self, station: Station, tell: Callable[[], None]) -> None:
         self.behind = station
@@ -215,6 +219,8 @@ class _Counting:
 
 class _Retired:
     """The station of a handle in a process that is to take no more items."""
+
+    machine = None  # so that every get asks here
 
     _ended = frozenset(
         {"begin_get", "fetch", "refresh", "take", "take_delivery", "take_many"}

@@ -306,6 +306,46 @@ def test_what_is_settled_out_of_order_is_told(stations: Stations) -> None:
     assert hub.statistics().held == 1
 
 
+def test_each_item_of_a_batch_is_settled_at_once(stations: Stations) -> None:
+    hub, peer = with_a_batch(stations, *range(3), joinable=True)
+    for settled in (1, 2, 3):
+        take(peer, "me")
+        drive(hub)
+        assert peer.settle_held("me")
+        assert not peer.settle_held("me")
+        assert peer.machine.page[SETTLED] == settled
+        told = len(hub._readiness.ready())
+        assert bool(told) == (settled == 3), "the last one, where nothing is left"
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+def test_nothing_is_settled_in_place_of_a_delivery(stations: Stations) -> None:
+    hub, peer = with_a_batch(stations, *range(4), joinable=True)
+    _, token, _ = peer.take_delivery()
+    take(peer, "me")
+    assert peer.settle_held("me")
+    assert peer.machine.page[SETTLED] == 0
+    assert peer.settle(token)
+    assert peer.machine.page[SETTLED] == 2
+    drive(hub)
+    assert hub.statistics().unfinished == 2
+
+
+def test_what_failed_is_not_called_settled_by_what_comes_after_it(
+    stations: Stations,
+) -> None:
+    hub, peer = with_a_batch(stations, *range(4), joinable=True, max_deliveries=9)
+    take(peer, "me")
+    peer.fail_latest("me", "it rained")
+    take(peer, "me")
+    assert peer.settle_held("me")
+    assert peer.machine.page[SETTLED] == 0, "the hub has not read of the failure yet"
+    drive(hub)
+    statistics = hub.statistics()
+    assert (statistics.unfinished, statistics.redelivered) == (3, 1)
+
+
 def test_what_fails_is_the_latest_of_its_holder(stations: Stations) -> None:
     hub, peer = connected(stations, joinable=True, max_deliveries=9)
     hand(hub, peer, 1, 2, holder="me")

@@ -97,7 +97,7 @@ def test_a_consumer_that_settles_nothing_does_not_remember_all_it_returned():
         peer.fail(index, "again", final=False)
         peer.page[RETURNS] = index
         peer.check_invariants()
-    assert len(peer._returning) < 3
+    assert len(peer.returning) < 3
     assert peer.page[SETTLED] > 40, "the hub need not remember them either"
 
 

@@ -5,6 +5,8 @@ import gc
 import multiprocessing
 import os
 import pickle
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,13 +17,14 @@ from aioprocq import (
     OwnerLost,
     Queue,
     QueueClosed,
+    QueueEmpty,
     QueueShutDown,
 )
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
 from aioprocq.queues.handle import Handle, arrive
-from aioprocq.wire.frames import Ask, encode_items
-from aioprocq.wire.page import ALERT, NEVER
+from aioprocq.wire.frames import REPORT, Ask, encode_items
+from aioprocq.wire.page import ALERT, EPOCH, HANDED, NEVER, SETTLED
 from aioprocq.wire.payload import Descriptor, pack_item, unpacking
 from tests.drivers.stations import DEADLINE, make_settings, until
 
@@ -104,23 +107,33 @@ def batch_at(peer: Any) -> list[object]:
     return items
 
 
-def test_each_of_several_items_is_counted(faces: Faces) -> None:
+WAYS: dict[str, Callable[[Any], list[object]]] = {
+    "get": lambda peer: [peer.sync.get() for _ in range(3)],
+    "iteration": lambda peer: [next(iter(peer.sync)) for _ in range(3)],
+    "get_many": lambda peer: peer._handle.station.take_many(None, 9),
+}
+several = pytest.mark.parametrize("get", WAYS.values(), ids=WAYS)
+
+
+@several
+def test_each_of_several_items_is_counted(faces: Faces, get: Any) -> None:
     _, peer = faces.pair(Queue)
     items = batch_at(peer)
     seen: list[None] = []
     peer._handle.count(lambda: seen.append(None))
-    assert peer._handle.station.take_many(None, 9) == items
+    assert get(peer) == items
     assert len(seen) == 3
     assert peer._handle.station.take(None) is None
 
 
-def test_a_deferred_failure_comes_before_several_items(faces: Faces) -> None:
+@several
+def test_a_deferred_failure_comes_before_several_items(faces: Faces, get: Any) -> None:
     _, peer = faces.pair(Queue)
     items = batch_at(peer)
     peer._handle.defer(KeyError("deferred"))
     with pytest.raises(KeyError, match="deferred"):
-        peer._handle.station.take_many(None, 9)
-    assert peer._handle.station.take_many(None, 9) == items
+        get(peer)
+    assert get(peer) == items
 
 
 def test_who_is_retired_gets_nothing_of_several_items(faces: Faces) -> None:
@@ -128,7 +141,51 @@ def test_who_is_retired_gets_nothing_of_several_items(faces: Faces) -> None:
     batch_at(peer)
     peer._handle.retire()
     with pytest.raises(QueueShutDown, match="is draining"):
+        peer.sync.get()
+    with pytest.raises(QueueShutDown, match="is draining"):
         peer._handle.station.take_many(None, 9)
+    assert list(peer.sync) == []
+
+
+def test_a_get_from_a_batch_tells_the_hub_what_is_to_be_told(faces: Faces) -> None:
+    _, peer = faces.pair(Queue)
+    batch_at(peer)
+    outbox = peer._handle.station.machine.outbox
+    outbox.append(REPORT)
+    assert peer.sync.get() == 1
+    assert not outbox
+
+
+def test_each_thread_settles_what_it_got_from_a_batch(faces: Faces) -> None:
+    _, peer = faces.pair(JoinableQueue)
+    batch_at(peer)
+    machine = peer._handle.station.machine
+    assert peer.sync.get() == 1
+    settled: list[int] = []
+
+    def other() -> None:
+        assert peer.sync.get() == 2
+        peer.task_done()
+        settled.append(machine.page[SETTLED])
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join(DEADLINE)
+    assert settled == [0], "this one's is not done"
+    peer.sync.task_done()
+    assert machine.page[SETTLED] == 2
+
+
+def test_a_get_from_a_batch_looks_whether_the_hub_wants_it_back(faces: Faces) -> None:
+    _, peer = faces.pair(Queue)
+    batch_at(peer)
+    assert peer.sync.get() == 1
+    machine = peer._handle.station.machine
+    assert machine.page[HANDED] == 1
+    machine.page[ALERT], machine.page[EPOCH] = 0, 1
+    with pytest.raises(QueueEmpty):
+        peer.sync.get(timeout=0)
+    assert (machine.page[HANDED], machine.available()) == (1, 0)
 
 
 def test_who_is_retired_while_it_looks_gets_nothing(
