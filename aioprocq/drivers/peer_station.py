@@ -8,7 +8,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
@@ -16,7 +16,7 @@ from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
 from ..wire.ahead import open_ahead
 from ..wire.frames import Ask, Kind
-from ..wire.page import ALERT, HANDED, PUBLISHED, SETTLED, State
+from ..wire.page import ALERT, HANDED, PUBLISHED, State
 from .peer_putting import PeerPutting
 from .station import Token
 from .waiting import ThreadWaiter, running_loop
@@ -35,10 +35,14 @@ class PeerStation(PeerPutting):
         lock.acquire()
         try:
             machine = self.machine
-            if machine is None or len(machine.items) < 2 or machine.outbox:
+            if (
+                machine is None
+                or (handed := machine.handed + 1) >= machine.last
+                or machine.outbox
+            ):
                 return self._take_next(holder)
             # As ``Peer.take`` does, which costs one call more for each item.
-            page, handed = machine.page, machine.handed + 1
+            page = machine.page
             page[HANDED] = handed
             if page[ALERT] < handed:
                 return self._take_next(holder)
@@ -73,15 +77,16 @@ class PeerStation(PeerPutting):
         batch = machine.next_sealed()
         if batch is None:
             return machine
-        start, items = machine.handed, None
+        start = machine.handed
+        items, plain = None, False
         # Without the lock: what is allocated here may start a garbage collection,
         # and so somebody's finalizer, which may use this queue.
         self.lock.release()
         try:
-            items = open_ahead(batch)
+            items, plain = open_ahead(batch) or (None, False)
         finally:
             self.lock.acquire()
-            machine.opened(batch, start, items)
+            machine.opened(batch, start, items, plain=plain)
         return self.machine or self._user()
 
     def take_many(self, holder: Hashable, most: int) -> list[object]:
@@ -215,26 +220,13 @@ class PeerStation(PeerPutting):
                 machine.fail(token, reason, final=False)
             self._tell()
 
-    def settle_held(self, holder: Hashable) -> bool:
+    def settle_held(self, holder: Callable[[], Hashable]) -> bool:
         """``task_done``, as far as this process holds something."""
         lock = self.lock
         lock.acquire()
         try:
             machine = self.machine or self._machine()
-            held = machine.holdings
-            if (
-                held.first + 1 == held.next
-                and not held.filed
-                and not machine.returning
-                and machine.items
-            ):
-                # As the machine does, which costs one call more for each item.
-                held.first = held.next
-                machine.page[SETTLED] = machine.handed
-                machine.settled += 1
-                done = True
-            else:
-                done = machine.settle_first(holder)
+            done = machine.settle_first(holder())
             if machine.outbox:
                 self._tell()
             return done

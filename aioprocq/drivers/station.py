@@ -19,7 +19,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from ..errors import OwnerLost, QueueClosed, QueueShutDown
@@ -27,7 +27,7 @@ from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire.frames import Ask
-from ..wire.payload import Draft, Payload
+from ..wire.payload import Draft, Payload, expected
 from .mappings import Mappings
 from .pool import SegmentPool
 from .segment import build_parcel, open_payload
@@ -115,6 +115,7 @@ class Station(ABC):
     """When an owner on a loop put something last, to whatever queue of this process."""
 
     def __init__(self, settings: Settings) -> None:
+        expected.look()
         self.settings = settings
         self.joinable = settings.joinable
         self.sized = settings.max_bytes is not None
@@ -227,8 +228,11 @@ class Station(ABC):
         """The attempt at what ``holder`` was handed last failed."""
 
     @abstractmethod
-    def settle_held(self, holder: Hashable) -> bool:
-        """``task_done``, as far as this process holds something."""
+    def settle_held(self, holder: Callable[[], Hashable]) -> bool:
+        """``task_done``, as far as this process holds something.
+
+        ``holder`` is asked where it matters who calls.
+        """
 
     @abstractmethod
     def settle_anywhere(self) -> bool:

@@ -11,7 +11,9 @@ Invariants:
   beyond the room that the page showed after that.
 * While ``sealed`` is a batch that nobody has taken apart yet, ``items`` is empty;
   ``later`` comes after both. ``open``: a batch was opened, and what is in ``items``
-  is what users get; ``opening``: somebody is about to open one.
+  is what users get, if ``plain`` without a second look; ``opening``: somebody is about
+  to open one.
+* ``last`` is the lane index after the last of ``items``, if there are any.
 * ``unannounced``: a getter waits, and only the page says so; for a while.
 * While a getter waits, the hub owes this peer items, or a frame is in the
   outbox that asks for some, or the hub is to say that it knows what bounced.
@@ -84,12 +86,14 @@ class Peer(Settling):
         "failure",
         "getters",
         "joinable",
+        "last",
         "later",
         "limit",
         "looking",
         "open",
         "opening",
         "pace",
+        "plain",
         "received",
         "sealed",
         "unannounced",
@@ -99,7 +103,8 @@ class Peer(Settling):
         super().__init__(page, sized=sized)
         self.joinable = joinable
         self.sealed: Batch | None = None
-        self.open = self.opening = False
+        self.open = self.opening = self.plain = False
+        self.last = 0
         self.attempts = 0
         self.later: deque[tuple[int, int, Sequence[Payload] | Batch]] = deque()
         self.received = self.limit = 0
@@ -168,7 +173,14 @@ class Peer(Settling):
         self.opening = True
         return self.sealed
 
-    def opened(self, batch: Batch, start: int, items: list[object] | None) -> None:
+    def opened(
+        self,
+        batch: Batch,
+        start: int,
+        items: list[object] | None,
+        *,
+        plain: bool = False,
+    ) -> None:
         """The batch that began at lane index ``start`` was opened; None: it was not.
 
         Somebody else may have taken it apart meanwhile, and some of its items.
@@ -183,14 +195,16 @@ class Peer(Settling):
         elif not left or len(left) != len(self.items):
             return
         self.items = deque(left)
-        self.open = True
+        self.last = start + len(items)
+        self.open, self.plain = True, plain
 
     def _begin_batch(self, payloads: Sequence[Payload] | Batch) -> None:
-        self.open = False
+        self.open = self.plain = False
         if isinstance(payloads, Batch):
             self.sealed = payloads
         else:
             self.items.extend(payloads)
+            self.last = self.handed + len(self.items)
 
     def _unseal(self) -> bool:
         if self.sealed is None and self.later:
@@ -198,6 +212,7 @@ class Peer(Settling):
             self._begin_batch(payloads)
         if self.sealed is not None:
             self.items.extend(self.sealed)
+            self.last = self.handed + len(self.items)
             self.sealed = None
         return bool(self.items)
 
@@ -216,6 +231,7 @@ class Peer(Settling):
         # and it sends nothing more until it has read this.
         self.epoch = self.page[EPOCH]
         self.items.clear()
+        self.last = 0
         self.sealed, self.open = None, False
         self.later.clear()
         self.limit = self.received
@@ -478,6 +494,7 @@ class Peer(Settling):
         self.holdings.check_invariants()
         assert self.page[HANDED] <= self.handed or not self.items
         assert not self.items or self.sealed is None
+        assert len(self.items) == max(0, self.last - self.handed)
         assert self.page[PUT] == self.put
         assert self.limit >= self.received
         assert self._called >= 0

@@ -248,6 +248,8 @@ class _Retired:
 class _Closed:
     """The station of a handle that was closed."""
 
+    machine = None  # so that every task_done asks here
+
     _still = frozenset(
         {
             "begin_ask",

@@ -11,8 +11,16 @@ from ..drivers.segment import open_payload
 from ..drivers.station import Station
 from ..machines.record import DeadRecord
 from ..wire.ahead import Opened
-from ..wire.frames import BATCH_BYTES, INLINE_LIMIT
-from ..wire.payload import Parcel, Payload, dumps, escalate, pack_item
+from ..wire.frames import BATCH_BYTES
+from ..wire.payload import (
+    OUT_OF_BAND,
+    Parcel,
+    Payload,
+    dumps,
+    escalate,
+    expected,
+    pack_item,
+)
 from .delivery import DeadLetter
 
 _EACH = 5
@@ -105,11 +113,15 @@ def chunks(station: Station, items: Iterable[object]) -> Iterable[list[Payload]]
     """Pickle items, in lists of about a batch."""
     chunk: list[Payload] = []
     size = 0
-    longest = INLINE_LIMIT if station.settings.max_bytes is None else 0
+    longest = OUT_OF_BAND - 1 if station.settings.max_bytes is None else 0
     try:
         for item in items:
             try:
-                data: Payload = dumps(item, 5, buffer_callback=escalate)
+                data: Payload = (
+                    dumps(item, 5, buffer_callback=escalate)
+                    if expected.buffers
+                    else dumps(item, 5)
+                )
                 length = len(data)
             except Exception:
                 length = longest + 1

@@ -23,8 +23,16 @@ from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
 from ..wire.ahead import Opened, bare
-from ..wire.frames import INLINE_LIMIT, Ask
-from ..wire.payload import Parcel, Payload, dumps, escalate, size_of
+from ..wire.frames import Ask
+from ..wire.payload import (
+    OUT_OF_BAND,
+    Parcel,
+    Payload,
+    dumps,
+    escalate,
+    expected,
+    size_of,
+)
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
 from .handle import Handle, arrive
 from .packing import chunks, empty, full, pack, task_holder, unpack
@@ -152,16 +160,20 @@ class Queue(_Generic[T]):
         until = None if timeout is None else check_timeout(timeout)
         station = self._handle.station
         try:
-            data: Payload = dumps(item, 5, buffer_callback=escalate)
+            data: Payload = (
+                dumps(item, 5, buffer_callback=escalate)
+                if expected.buffers
+                else dumps(item, 5)
+            )
         except Exception:
             data = pack(station, item)
         else:
-            if len(data) > INLINE_LIMIT or station.sized:
-                data = pack(station, item)
-            elif station.quick > 0:
+            if station.quick > 0 and len(data) < OUT_OF_BAND:
                 station.quick -= 1
                 station.fresh.append(data)
                 return
+            if len(data) >= OUT_OF_BAND or station.sized:
+                data = pack(station, item)
         if not station.put(data):
             await self._wait_to_put([data], until)
 

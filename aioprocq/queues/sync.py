@@ -17,9 +17,17 @@ from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
 from ..wire.ahead import Opened, bare
-from ..wire.frames import INLINE_LIMIT, Ask
-from ..wire.page import ALERT, HANDED
-from ..wire.payload import Parcel, Payload, dumps, escalate, size_of
+from ..wire.frames import Ask
+from ..wire.page import ALERT, HANDED, SETTLED
+from ..wire.payload import (
+    OUT_OF_BAND,
+    Parcel,
+    Payload,
+    dumps,
+    escalate,
+    expected,
+    size_of,
+)
 from .checks import check_count, check_timeout
 from .delivery import DeadLetter, Delivery
 from .handle import Handle
@@ -70,11 +78,15 @@ class SyncQueue(Generic[T]):
         until = None if timeout is None or not block else check_timeout(timeout)
         station = self._handle.station
         try:
-            data: Payload = dumps(obj, 5, buffer_callback=escalate)
+            data: Payload = (
+                dumps(obj, 5, buffer_callback=escalate)
+                if expected.buffers
+                else dumps(obj, 5)
+            )
         except Exception:
             data = pack(station, obj)
         else:
-            if len(data) > INLINE_LIMIT or station.sized:
+            if len(data) >= OUT_OF_BAND or station.sized:
                 data = pack(station, obj)
         if not station.put(data):
             if not block:
@@ -147,18 +159,24 @@ class SyncQueue(Generic[T]):
         try:
             # As ``PeerStation.take`` does, which costs one call more for each item.
             machine = station.machine
-            if machine is not None and len(machine.items) > 1 and not machine.outbox:
-                page, handed = machine.page, machine.handed + 1
+            if (
+                machine is not None
+                and (handed := machine.handed + 1) < machine.last
+                and not machine.outbox
+            ):
+                page = machine.page
                 page[HANDED] = handed
                 if page[ALERT] >= handed:
                     machine.handed = handed
-                    item = machine.items.popleft()
                     if holder is not None:
                         held = machine.holdings
                         if held.next == handed - 1 and holder == held.holder:
                             held.next = handed
                         else:
                             held.hold(handed - 1, holder)
+                    item = machine.items.popleft()
+                    if machine.plain:
+                        return item  # type: ignore[no-any-return]
         finally:
             lock.release()
         if item is None:
@@ -335,8 +353,26 @@ class SyncQueue(Generic[T]):
     def task_done(self) -> None:
         """Settle what this thread got first; see ``JoinableQueue.task_done``."""
         station = self._handle.station
+        machine = station.machine
+        if machine is not None:
+            lock = station.lock
+            lock.acquire()
+            try:
+                # As ``PeerStation.settle_held`` does, for a consumer that settles each
+                # item before it gets the next, and not the last that is here.
+                lost = station.machine is not machine
+                if machine.items and not (machine.outbox or lost):
+                    held = machine.holdings
+                    first = held.first + 1
+                    if first == held.next and not (held.filed or machine.returning):
+                        held.first = first
+                        machine.page[SETTLED] = machine.handed
+                        machine.settled += 1
+                        return
+            finally:
+                lock.release()
         if self._handle.settings.joinable:
-            if station.settle_held(get_ident()):
+            if station.settle_held(get_ident):
                 return
             if self._handle.owner or running_loop() is not None:
                 if station.settle_anywhere():

@@ -49,8 +49,11 @@ _MOST_LOOKS = 100
 _extensions: dict[int, object] = vars(copyreg)["_inverted_registry"]
 
 
-def open_ahead(batch: Batch) -> list[object] | None:
-    """The items of a batch; None when each has to be unpickled in its turn."""
+def open_ahead(batch: Batch) -> tuple[list[object], bool] | None:
+    """The items of a batch; None when each has to be unpickled in its turn.
+
+    And whether there is none among them that had to be wrapped.
+    """
     if _extensions or _may_call(batch):
         return None
     try:
@@ -58,8 +61,8 @@ def open_ahead(batch: Batch) -> list[object] | None:
     except Exception:
         return None
     if SEALED.isdisjoint(map(type, items)):
-        return items
-    return [Opened(item) if type(item) in SEALED else item for item in items]
+        return items, True
+    return [Opened(item) if type(item) in SEALED else item for item in items], False
 
 
 def _may_call(batch: Batch) -> bool:

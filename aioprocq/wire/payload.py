@@ -8,15 +8,17 @@ Invariants:
   ``unpacking()``: that is where descriptors are carried along.
 * A descriptor has one owner, a ``Descriptor``, and is closed with it.
 
-The fast path hands pickle a buffer callback that does not collect but raises:
-an item with large buffers, or with a queue in it, is rare and pickled again,
-with everything collected, and all others pay nothing for the possibility.
+The fast path does not collect: an item that turns out to be large, or has a queue in
+it, is rare and pickled again, with everything collected. Where there may be large
+buffers, ``expected.buffers``, pickle is given a callback that raises before it has
+copied one; elsewhere nobody pays for that possibility.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +43,7 @@ __all__ = [
     "dumps",
     "encode_head",
     "escalate",
+    "expected",
     "pack_item",
     "receive_carried",
     "size_of",
@@ -57,6 +60,23 @@ _HEAD = Struct("<BQIIQ")
 _HUGE = 1 << 40
 
 dumps = pickle.dumps
+
+
+class Expectations:
+    """What the items are like that this process puts."""
+
+    __slots__ = ("buffers",)
+
+    def __init__(self) -> None:
+        self.buffers = False
+        """Whether some have large buffers; once it is true it remains so."""
+
+    def look(self) -> None:
+        """Expect large buffers of what has been imported, before one has come."""
+        self.buffers |= "numpy" in sys.modules
+
+
+expected = Expectations()
 
 
 class Descriptor:
@@ -251,6 +271,7 @@ def _pack_in_full(item: object) -> Draft:
     before, _luggage.outgoing = _luggage.outgoing, []
     try:
         data = dumps(item, 5, buffer_callback=collect)
+        expected.buffers |= bool(buffers)
         return Draft(data, buffers, _luggage.outgoing)
     except Exception as failure:
         _explain(failure, item)

@@ -44,11 +44,14 @@ def test_the_maker_is_the_owner(faces: Faces) -> None:
 def test_an_owner_that_has_closed_still_answers(faces: Faces) -> None:
     queue: Any = faces.keep(JoinableQueue(name="jobs"))
     queue.sync.put("x")
+    queue.sync.put("y")
+    queue.sync.get()
     queue.sync.get()
     queue.close()
     queue.close()
     assert (queue.qsize(), queue.empty(), queue._handle.closed) == (0, True, True)
     queue.task_done()
+    queue.sync.task_done()
     assert queue.sync.join(0)
     with pytest.raises(QueueClosed, match=r"Queue 'jobs' is closed; use it before"):
         queue.sync.put("y")
@@ -103,7 +106,7 @@ def batch_at(peer: Any) -> list[object]:
     items: list[object] = [1, 2, 3]
     machine.receive(encode_items(0, 0, [pickle.dumps(item, 5) for item in items]), 0.0)
     batch = machine.next_sealed()
-    machine.opened(batch, 0, items)
+    machine.opened(batch, 0, items, plain=True)
     return items
 
 
@@ -148,12 +151,47 @@ def test_who_is_retired_gets_nothing_of_several_items(faces: Faces) -> None:
 
 
 def test_a_get_from_a_batch_tells_the_hub_what_is_to_be_told(faces: Faces) -> None:
-    _, peer = faces.pair(Queue)
+    _, peer = faces.pair(JoinableQueue)
     batch_at(peer)
     outbox = peer._handle.station.machine.outbox
     outbox.append(REPORT)
     assert peer.sync.get() == 1
     assert not outbox
+    outbox.append(REPORT)
+    peer.sync.task_done()
+    assert not outbox
+
+
+def test_each_item_of_a_batch_is_settled_before_the_next(faces: Faces) -> None:
+    queue, peer = faces.pair(JoinableQueue)
+    batch_at(peer)
+    machine = peer._handle.station.machine
+    hub = queue._handle.station
+    for number in (1, 2, 3):
+        assert peer.sync.get() == number
+        hub.drive()
+        peer.sync.task_done()
+        assert (machine.page[SETTLED], machine.settled) == (number, number)
+        told = bool(hub._readiness.ready())
+        assert told == (number == 3), "the last one, where nothing is left"
+
+
+@pytest.mark.parametrize("settle", ["done", "fail"])
+def test_a_delivery_is_not_settled_with_what_comes_after_it(
+    faces: Faces, settle: str
+) -> None:
+    _, peer = faces.pair(JoinableQueue)
+    batch_at(peer)
+    page = peer._handle.station.machine.page
+    delivery = peer.sync.get_delivery()
+    if settle == "fail":
+        delivery.retry()
+    assert peer.sync.get() == 2
+    peer.sync.task_done()
+    assert page[SETTLED] == 0, "what failed is not read by the hub yet"
+    if settle == "done":
+        delivery.done()
+        assert page[SETTLED] == 2
 
 
 def test_each_thread_settles_what_it_got_from_a_batch(faces: Faces) -> None:

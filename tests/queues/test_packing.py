@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 import threading
+from collections.abc import Callable
 from pickle import PickleBuffer
 from typing import Any
 
@@ -20,8 +22,8 @@ from aioprocq.queues.packing import (
     unpack,
 )
 from aioprocq.wire.ahead import Opened
-from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS
-from aioprocq.wire.payload import Parcel
+from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
+from aioprocq.wire.payload import OUT_OF_BAND, Parcel, decode_head, expected
 from tests.drivers.stations import LARGE, Thread
 
 from .faces import Broken, Faces
@@ -49,6 +51,61 @@ def test_small_and_large_items(faces: Faces) -> None:
     assert pickle.loads(pack(here, [1, 2])) == [1, 2]  # type: ignore[arg-type]
     large = pack(here, Array(bytearray(LARGE)))
     assert isinstance(large, Parcel)
+
+
+WAYS: dict[str, Callable[[Any, object], Any]] = {
+    "put": lambda queue, item: queue.put(item),
+    "put_many": lambda queue, item: queue.put_many([1, item]),
+    "put_nowait": lambda queue, item: asyncio.to_thread(queue.put_nowait, item),
+    "sync put": lambda queue, item: asyncio.to_thread(queue.sync.put, item),
+    "sync put_many": lambda queue, item: asyncio.to_thread(
+        queue.sync.put_many, [1, item]
+    ),
+}
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("item", "shared"),
+    [
+        (Array(bytearray(OUT_OF_BAND)), OUT_OF_BAND),
+        (Array(bytearray(OUT_OF_BAND - 1)), 0),
+        ("x" * (INLINE_LIMIT - 100), 0),
+        ("x" * INLINE_LIMIT, 0),
+    ],
+    ids=["buffer", "small buffer", "text", "large text"],
+)
+async def test_what_is_shared_does_not_depend_on_what_was_expected(
+    faces: Faces,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+    way: str,
+    item: Any,
+    shared: int,
+) -> None:
+    queue = faces.keep(Queue())
+    monkeypatch.setattr(expected, "buffers", before)
+    queue._handle.station.quick = 5
+    await WAYS[way](queue, item)
+    payload = queue._handle.station.fresh[-1]
+    if isinstance(item, str) and len(item) < INLINE_LIMIT:
+        assert payload == pickle.dumps(item, 5)
+    elif shared or isinstance(item, str):
+        assert isinstance(payload, Parcel)
+        assert sum(decode_head(payload.head).buffers) == shared
+    else:
+        assert isinstance(payload, bytes)
+    assert expected.buffers == (before or bool(shared))
+
+
+def test_a_queue_is_made_with_arrays_in_mind_where_there_are_some(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected, "buffers", False)
+    monkeypatch.setitem(sys.modules, "numpy", sys)
+    faces.keep(Queue())
+    assert expected.buffers
 
 
 def test_what_does_not_pickle_is_named_by_its_path(faces: Faces) -> None:

@@ -40,20 +40,24 @@ def batch_of(pickles: list[bytes]) -> Batch:
     return Batch(data, len(pickles), len(data))
 
 
-def items_of(opened: list[object] | None) -> list[object]:
+def items_of(opened: tuple[list[object], bool] | None) -> list[object]:
     assert opened is not None
-    return [item.item if isinstance(item, Opened) else item for item in opened]
+    items, plain = opened
+    assert plain == (not any(isinstance(item, Opened) for item in items))
+    return [item.item if isinstance(item, Opened) else item for item in items]
 
 
 def test_items_are_opened_in_their_order() -> None:
     items = [{"id": 1, "args": [1, 2.5]}, "text", (1, {2}), 10**30, True]
-    assert open_ahead(pickled(*items)) == items
+    assert open_ahead(pickled(*items)) == (items, True)
 
 
 def test_what_could_be_mistaken_for_a_payload_or_for_none_is_wrapped() -> None:
-    opened = open_ahead(pickled(b"bytes", None, 1))
-    assert items_of(opened) == [b"bytes", None, 1]
-    assert opened is not None
+    found = open_ahead(pickled(b"bytes", None, 1))
+    assert items_of(found) == [b"bytes", None, 1]
+    assert found is not None
+    opened, plain = found
+    assert not plain
     assert [type(item) in SEALED for item in opened] == [True, True, False]
     assert repr(opened[0]) == "<opened b'bytes'>"
     assert bare(opened) == [b"bytes", None, 1]
@@ -65,9 +69,9 @@ def test_numbers_and_texts_look_like_opcodes_and_are_none() -> None:
     for at in range(0, len(items), 100):
         batch = items[at : at + 100]
         opened = open_ahead(pickled(*batch))
-        assert opened in (batch, None)
+        assert opened in ((batch, True), None)
     ids = [{"id": number} for number in range(200)]
-    assert open_ahead(pickled(*ids)) == ids
+    assert open_ahead(pickled(*ids)) == (ids, True)
 
 
 def many_names_before(item: object) -> list[object]:
@@ -118,7 +122,7 @@ def test_where_one_fails_all_wait_for_their_turn() -> None:
 
 
 def test_one_does_not_look_for_ever() -> None:
-    assert open_ahead(pickled("Ó" * 99)) == ["Ó" * 99]
+    assert open_ahead(pickled("Ó" * 99)) == (["Ó" * 99], True)
     assert open_ahead(pickled("Ó" * 101)) is None
 
 

@@ -3,6 +3,7 @@
 import array
 import os
 import pickle
+import sys
 import threading
 from contextlib import suppress
 from pickle import PickleBuffer
@@ -19,6 +20,7 @@ from aioprocq.wire.payload import (
     OUT_OF_BAND,
     Descriptor,
     Draft,
+    Expectations,
     Parcel,
     ParcelHead,
     carry,
@@ -379,3 +381,18 @@ def test_luggage_is_put_down_after_a_failure():
     with pytest.raises(TypeError):
         pack_item([Handle(1), Unpicklable()])
     assert carry([1]) is None
+
+
+def test_large_buffers_are_expected_where_there_are_arrays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expectations = Expectations()
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    expectations.look()
+    assert not expectations.buffers
+    monkeypatch.setitem(sys.modules, "numpy", sys)
+    expectations.look()
+    assert expectations.buffers
+    monkeypatch.delitem(sys.modules, "numpy")
+    expectations.look()
+    assert expectations.buffers
