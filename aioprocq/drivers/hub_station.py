@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Hashable
 
@@ -97,12 +98,15 @@ class HubStation(HubWatch):
             self.quick = self._granted_quick = 0
             return
         if not self._flush_due:
-            self._flush_due = True
-            self._neighbours.bursting += 1
-            loop.call_soon(self._on_flush)
+            self._flush_soon(loop)
         most = min(_MOST_QUICK, self._neighbours.portion)
         self.quick = min(most, BATCH_BYTES // (len_of(payload) + 1))
         self._granted_quick = self.quick
+
+    def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._flush_due = True
+        self._neighbours.bursting += 1
+        loop.call_soon(self._on_flush)
 
     def _connected_want(self) -> bool:
         dealer = self.hub.dealer
@@ -177,7 +181,9 @@ class HubStation(HubWatch):
                 payload = hub.store.take_plain()
                 if payload is None:
                     return None
-            if not self._may_hurry or self._unsettled or self._plain:
+            told = self._flush_due and self._granted_quick < 0  # soon, by the loop
+            frees = self._plain or not self._may_hurry
+            if self._unsettled or hub.room.line or (frees and not told):
                 self._room_freed()
             return payload
         finally:
@@ -207,8 +213,7 @@ class HubStation(HubWatch):
             if self.loop is None or running_loop() is not self.loop:
                 self._carry_out()
             else:
-                self._flush_due = True
-                self.loop.call_soon(self._on_flush)
+                self._flush_soon(self.loop)
 
     def refresh(self) -> None:
         """Look whether something has come, and take back what nobody started."""

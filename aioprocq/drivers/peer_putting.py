@@ -16,7 +16,7 @@ from ..machines.peer import Peer
 from ..machines.record import Waiter
 from ..wire import frames as wire
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Kind
-from ..wire.page import BELL
+from ..wire.page import BELL, PUT, ROOM
 from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE
 from .peer_waiting import PeerWaiting
@@ -55,17 +55,22 @@ class PeerPutting(PeerWaiting):
                 return self._put_message(machine, payload)
             if now > self._pulse_at:
                 self._feel_pulse(now)
-            if self._shut or not machine.begin_one():
+            # As ``begin_one`` does, which costs one call more for each item.
+            page, count = machine.page, machine.put + 1
+            page[PUT] = count
+            if count > page[ROOM] or self._shut:
+                page[PUT] = count - 1
                 self._check_open()
                 return False
+            machine.put = count
             # What it follows may still be on the lane.
-            if not ring.put(payload, machine.put - 1 if self._sent else None):
+            if not ring.put(payload, count - 1 if self._sent else None):
                 return self._send_put(machine, payload, 0)
             self._sent = False
         finally:
             lock.release()
         # To release a lock is a fence, as the ring needs one here.
-        if machine.page[BELL] != ring.rung or ring.tail >= ring.urge_at:
+        if page[BELL] != ring.rung or ring.tail >= ring.urge_at:
             self._ring_bell(ring)
         return True
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from struct import Struct
 
 from ..errors import ProtocolError
@@ -47,9 +48,15 @@ _LENGTH = Struct("<I")
 _MARK = Struct("<IQ")
 _SKIP, _AFTER = 0xFFFFFFFF, 0xFFFFFFFE
 _SHORT = 1024
-_LENGTHS = tuple(map(_LENGTH.pack, range(_SHORT)))
+# For each length that has occurred, what writes a record of that length in one step.
+_writes: list[Callable[..., None] | None] = [None] * _SHORT
 _fence = threading.Lock()
 """Its operations are atomic ones, before which every store is visible to others."""
+
+
+def _make_write(length: int) -> Callable[..., None]:
+    write = _writes[length] = Struct(f"<I{length}s").pack_into
+    return write
 
 
 class RingWriter:
@@ -72,25 +79,27 @@ class RingWriter:
         fence, when the page's ``BELL`` is not ``rung``, or ``tail`` beyond ``urge_at``.
         """
         length = len(payload)
-        if length < _SHORT:
-            record = _LENGTHS[length] + payload
-        elif length < MOST:
-            record = _LENGTH.pack(length) + payload
-        else:
-            return False
-        if after is not None:
-            record = _MARK.pack(_AFTER, after) + record
-        size = len(record)
         tail = self.tail
-        at = tail & _MASK
-        if at + size > RING_BYTES or tail + size - self._head > RING_BYTES:
-            return self._put_anew(record)
-        self._memory[at : at + size] = record
-        self.tail = self._page[RING_TAIL] = tail + size
+        at, end = tail & _MASK, tail + 4 + length
+        if (
+            after is not None
+            or length >= _SHORT
+            or at + 4 + length > RING_BYTES
+            or end - self._head > RING_BYTES
+        ):
+            return self._put_anew(payload, after)
+        write = _writes[length] or _make_write(length)
+        write(self._memory, at, length, payload)
+        self.tail = self._page[RING_TAIL] = end
         return True
 
-    def _put_anew(self, record: bytes) -> bool:
+    def _put_anew(self, payload: bytes, after: int | None) -> bool:
         # A record is in one piece: at the beginning, if it does not fit at the end.
+        if len(payload) >= MOST:
+            return False
+        record = _LENGTH.pack(len(payload)) + payload
+        if after is not None:
+            record = _MARK.pack(_AFTER, after) + record
         size, tail = len(record), self.tail
         at = tail & _MASK
         if at + size > RING_BYTES:

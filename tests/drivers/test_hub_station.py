@@ -159,6 +159,20 @@ async def test_a_burst_is_told_by_the_time_between_two_puts(
         assert each.quick > 0
 
 
+@pytest.mark.both_loops
+async def test_a_flush_for_the_room_that_was_freed_is_no_burst_less(
+    on_loop: Stations,
+) -> None:
+    bounded, other = on_loop.hub(maxsize=2), on_loop.hub()
+    for number in range(3):
+        bounded.put(payload(number))
+        assert take(bounded) == number
+        await reached(lambda: not bounded._flush_due)
+        assert bounded._neighbours.bursting == 0
+    in_a_burst(other).put(payload(1))
+    assert other.quick > 0
+
+
 class SlowClock:
     """Time in which only what a hub carries out takes any."""
 
