@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
@@ -318,10 +318,10 @@ class HubStation(HubWatch):
         if token is not None:
             self.fail(token, reason, final=False)
 
-    def settle_held(self, holder: Callable[[], Hashable]) -> bool:
+    def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
         with self.lock:
-            token = self._holdings.choose(holder())
+            token = self._holdings.choose(holder)
         return token is not None and self.settle(token)
 
     def settle_anywhere(self) -> bool:

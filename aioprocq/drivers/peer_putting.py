@@ -55,10 +55,12 @@ class PeerPutting(PeerWaiting):
                 return self._put_message(machine, payload)
             if now > self._pulse_at:
                 self._feel_pulse(now)
+            if self._shut:
+                self._check_open()
             # As ``begin_one`` does, which costs one call more for each item.
             page, count = machine.page, machine.put + 1
             page[PUT] = count
-            if count > page[ROOM] or self._shut:
+            if count > page[ROOM]:
                 page[PUT] = count - 1
                 self._check_open()
                 return False
@@ -188,6 +190,10 @@ class PeerPutting(PeerWaiting):
             self._settle_down()
             if machine.lane_full:
                 self._await_writing()
+            # As in ``begin_get``: who shuts the queue down may not look again.
+            if not (self._lost or self._is_open()):
+                machine.end_putters()
+                self._wake_machine()
 
     def ask_for_room(self, payload: Payload) -> None:
         """A put that does not wait found no room: ask for some."""

@@ -8,7 +8,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
@@ -40,12 +40,12 @@ class PeerStation(PeerPutting):
                 or (handed := machine.handed + 1) >= machine.last
                 or machine.outbox
             ):
-                return self._take_next(holder)
+                return self.take_next(holder)
             # As ``Peer.take`` does, which costs one call more for each item.
             page = machine.page
             page[HANDED] = handed
             if page[ALERT] < handed:
-                return self._take_next(holder)
+                return self.take_next(holder)
             machine.handed = handed
             if self.joinable:
                 held = machine.holdings
@@ -57,8 +57,8 @@ class PeerStation(PeerPutting):
         finally:
             lock.release()
 
-    def _take_next(self, holder: Hashable) -> object:
-        # The same, where there may be something to say to the hub.
+    def take_next(self, holder: Hashable) -> object:
+        """The same, with the lock held; there may be something to say to the hub."""
         machine = self._user()
         if not machine.items:
             machine = self._open_next(machine)
@@ -220,13 +220,13 @@ class PeerStation(PeerPutting):
                 machine.fail(token, reason, final=False)
             self._tell()
 
-    def settle_held(self, holder: Callable[[], Hashable]) -> bool:
+    def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
         lock = self.lock
         lock.acquire()
         try:
             machine = self.machine or self._machine()
-            done = machine.settle_first(holder())
+            done = machine.settle_first(holder)
             if machine.outbox:
                 self._tell()
             return done

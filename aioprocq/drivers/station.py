@@ -19,7 +19,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from ..errors import OwnerLost, QueueClosed, QueueShutDown
@@ -103,6 +103,7 @@ class Station(ABC):
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "awaited",
         "fresh",
         "joinable",
         "lock",
@@ -122,6 +123,8 @@ class Station(ABC):
         self.lock = threading.Lock()
         #: What a peer that is connected has, to be used with the lock held.
         self.machine: Peer | None = None
+        #: Whether a coroutine has waited here: who blocks may be on a loop, too.
+        self.awaited = False
         self.quick = 0
         self.fresh: deque[Payload] = deque()
         self.pool = SegmentPool()
@@ -150,6 +153,10 @@ class Station(ABC):
         It is to be unpickled if its type is one of ``SEALED``. ``holder`` holds it,
         when the queue is joinable.
         """
+
+    def take_next(self, holder: Hashable) -> object:
+        """The same, with the lock held; peers can."""
+        raise NotImplementedError
 
     def take_many(self, holder: Hashable, most: int) -> list[object]:
         """Hand out some that are here and unpickled already: none, if in doubt."""
@@ -228,11 +235,8 @@ class Station(ABC):
         """The attempt at what ``holder`` was handed last failed."""
 
     @abstractmethod
-    def settle_held(self, holder: Callable[[], Hashable]) -> bool:
-        """``task_done``, as far as this process holds something.
-
-        ``holder`` is asked where it matters who calls.
-        """
+    def settle_held(self, holder: Hashable) -> bool:
+        """``task_done``, as far as this process holds something."""
 
     @abstractmethod
     def settle_anywhere(self) -> bool:
@@ -332,6 +336,7 @@ class Station(ABC):
         loop = running_loop()
         if loop is None:
             raise RuntimeError("no running event loop")
+        self.awaited = True
         self.check_loop(loop)
         return FutureWaiter(loop, size=size, linger=linger)
 

@@ -268,6 +268,9 @@ class Hub(HubState):
             self.state = State.OVER
         elif store.waiting or dealer.flying or self._begun():
             self.state = State.SHUT
+            # Where a put that was begun is all there is left, it may be given up any
+            # moment, and nothing will tell.
+            self._unseen |= not (store.waiting or dealer.flying)
             return
         else:
             self.state = State.DRAINED if store.unfinished else State.OVER

@@ -244,7 +244,10 @@ class Room:
         self.revoking.clear()
 
     def close(self, peers: list[PeerRecord]) -> list[Putter]:
-        """No more puts: those who waited for room."""
+        """No more puts: those who waited for room, or may wait all the same.
+
+        Who was granted some has not read of it yet, perhaps, and finds it gone then.
+        """
         self.closed = True
         for peer in peers:
             peer.page[ROOM] = peer.page[ROOM_BYTES] = 0
@@ -253,6 +256,7 @@ class Room:
             if peer.room_bytes == UNLIMITED:
                 peer.room_bytes = 0
         waited = list(self.line)
+        waited += [peer for peer in self.producers if peer not in self.line]
         for putter in waited:
             if isinstance(putter, PeerRecord):
                 putter.need = None

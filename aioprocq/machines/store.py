@@ -182,11 +182,8 @@ class Store:
             self.average = max(1, len(payload))
             return self.head - 1, 0, [payload]
         want = min(limit, len(fresh), BATCH_ITEMS, max(1, BATCH_BYTES // self.average))
-        if want == len(fresh):
-            payloads = list(fresh)
-            fresh.clear()
-        else:
-            payloads = list(starmap(fresh.popleft, repeat((), want)))
+        # One by one: the thread of the owner's loop may append some meanwhile.
+        payloads = list(starmap(fresh.popleft, repeat((), want)))
         total = sum(map(len, payloads))
         if total > _FRAME_BYTES:
             cut = _fit(payloads)

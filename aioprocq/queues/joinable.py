@@ -49,7 +49,7 @@ class JoinableQueue(Queue[T]):
         Raises ValueError when nothing is held, OwnerLost when the owner is gone.
         """
         station = self._handle.station
-        if not station.settle_held(task_holder) and not station.settle_anywhere():
+        if not station.settle_held(task_holder()) and not station.settle_anywhere():
             raise ValueError("task_done() called too many times")
 
     async def get_delivery(self, *, timeout: float | None = None) -> Delivery[T]:

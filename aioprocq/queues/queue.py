@@ -437,6 +437,10 @@ class Queue(_Generic[T]):
         what is left and then raise it. With ``immediate``, what waits is thrown
         away and counts as done; what was handed out is still to be settled. To do
         it again changes nothing.
+
+        When an immediate shutdown returns in the owner's process everybody has been
+        told: the owner may block then, in ``Process.join`` for instance. Otherwise its
+        loop is needed until the queue is empty.
         """
         self._handle.station.shutdown(immediate=immediate)
 

@@ -153,6 +153,8 @@ class SyncQueue(Generic[T]):
         until = None if timeout is None or not block else check_timeout(timeout)
         station = self._handle.station
         holder = get_ident() if station.joinable else None
+        if station.awaited and block and running_loop() is not None:
+            raise _on_loop("get")
         item: Any = None
         lock = station.lock
         lock.acquire()
@@ -166,7 +168,10 @@ class SyncQueue(Generic[T]):
             ):
                 page = machine.page
                 page[HANDED] = handed
-                if page[ALERT] >= handed:
+                if page[ALERT] < handed:
+                    # Before anybody else may come: it was announced.
+                    item = station.take_next(holder)
+                else:
                     machine.handed = handed
                     if holder is not None:
                         held = machine.holdings
@@ -372,7 +377,7 @@ class SyncQueue(Generic[T]):
             finally:
                 lock.release()
         if self._handle.settings.joinable:
-            if station.settle_held(get_ident):
+            if station.settle_held(get_ident()):
                 return
             if self._handle.owner or running_loop() is not None:
                 if station.settle_anywhere():

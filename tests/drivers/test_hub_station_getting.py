@@ -112,7 +112,7 @@ def test_an_item_for_a_delivery_is_held_by_nobody_in_particular(
     assert got is not None
     data, token, attempt = got
     assert (load(data), attempt) == ("x", 1)
-    assert not hub.settle_held(lambda: "me"), "task_done does not settle deliveries"
+    assert not hub.settle_held("me"), "task_done does not settle deliveries"
     assert hub.fail(token, "again", final=False)
     again = hub.take_delivery()
     assert again is not None
@@ -184,7 +184,7 @@ def test_when_a_get_has_nothing_to_wait_for(stations: Stations) -> None:
     assert hub.take_ended(linger=False), "it may come again, but not to this one"
     assert hub.hub.state is State.DRAINED
     assert hub.take_ended(linger=True), "who holds it itself waits for nobody"
-    hub.settle_held(lambda: "me")
+    hub.settle_held("me")
     assert hub.hub.state is State.OVER
     assert hub.take_ended(linger=True)
 
@@ -223,10 +223,10 @@ def test_task_done_settles_what_the_holder_has_then_what_the_process_has(
     put(hub, 1, 2)
     take(hub, "a")
     take(hub, "b")
-    assert hub.settle_held(lambda: "b")
+    assert hub.settle_held("b")
     assert hub.statistics().held == 1
-    assert hub.settle_held(lambda: "b"), "the oldest of the process"
-    assert not hub.settle_held(lambda: "a")
+    assert hub.settle_held("b"), "the oldest of the process"
+    assert not hub.settle_held("a")
     assert not hub.settle_anywhere()
 
 
@@ -235,7 +235,7 @@ def test_task_done_settles_what_another_process_holds(stations: Stations) -> Non
     hand(hub, peer, "x")
     peer.refresh()
     take(peer, "there")
-    assert not hub.settle_held(lambda: "here")
+    assert not hub.settle_held("here")
     assert hub.settle_anywhere()
     assert hub.statistics().unfinished == 0
 
@@ -261,7 +261,7 @@ def test_join_waits_until_nothing_is_unfinished(stations: Stations) -> None:
     joiner = Thread(ask, hub, Ask.JOIN)
     until(lambda: hub.hub.joiners)
     take(hub, "me")
-    hub.settle_held(lambda: "me")
+    hub.settle_held("me")
     joiner.result()
     assert ask(hub, Ask.JOIN) == (0, [])
 

@@ -75,7 +75,7 @@ def test_nobody_listens_any_more(stub: Stub) -> None:
         stub.peer.put(b"")
     del caught
     with pytest.raises(OwnerLost):
-        stub.peer.settle_held(lambda: None)
+        stub.peer.settle_held(None)
     with pytest.raises(OwnerLost):
         stub.peer.take(None)
 

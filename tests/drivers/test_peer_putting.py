@@ -10,7 +10,7 @@ from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_putting as module
 from aioprocq.drivers.ring import RINGS
 from aioprocq.wire import frames as wire
-from aioprocq.wire.page import BELL, PUT, PUT_BYTES
+from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, State
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
@@ -230,6 +230,34 @@ def test_a_put_after_a_shutdown(stations: Stations, what: str) -> None:
     }
     with pytest.raises(QueueShutDown):
         calls[what]()
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_who_waits_for_room_ends_though_the_owner_does_not_look_again(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch, granted: bool
+) -> None:
+    """It looked before it shut the queue down, and blocks."""
+    hub, peer = connected(stations, maxsize=1)
+    put(hub, 1)
+    waiter = peer.new_waiter(size=1)
+    if granted:
+        peer.begin_put(waiter)
+        drive(hub)
+        assert take(hub) == 1
+        drive(hub)
+        assert peer.machine.page[ROOM] == 1, "which it has not seen"
+        hub.shutdown(immediate=True)
+        peer.fetch()
+    else:
+        settle_down = peer._settle_down
+
+        def and_meanwhile() -> None:
+            settle_down()
+            hub.hub.page[STATE] = State.SHUT
+
+        monkeypatch.setattr(peer, "_settle_down", and_meanwhile)
+        peer.begin_put(waiter)
+    assert waiter.ended
 
 
 @pytest.mark.skipif(not RINGS, reason="there are no rings here")

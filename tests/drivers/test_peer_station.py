@@ -96,8 +96,8 @@ def test_several_items_are_handed_out_at_once(stations: Stations) -> None:
     assert peer.take_many("me", 3) == [1, 2, 3]
     assert peer.take_many("me", 3) == [4]
     for _ in range(5):
-        assert peer.settle_held(lambda: "me")
-    assert not peer.settle_held(lambda: "me")
+        assert peer.settle_held("me")
+    assert not peer.settle_held("me")
     drive(hub)
     assert hub.statistics().unfinished == 0
 
@@ -227,7 +227,7 @@ def test_a_delivery_is_held_by_its_token(stations: Stations) -> None:
         peer.refresh()
         data, token, number = peer.take_delivery()
         assert (load(data), number) == ("x", attempt)
-        assert not peer.settle_held(lambda: "me")
+        assert not peer.settle_held("me")
         if attempt == 1:
             assert peer.fail(token, "once more", final=False)
             drive(hub)
@@ -265,8 +265,8 @@ def test_when_a_get_has_nothing_to_wait_for(stations: Stations) -> None:
     assert take(peer, "me") == "y"
     assert peer.take_ended(linger=False)
     assert peer.take_ended(linger=True), "who holds it itself waits for nobody"
-    peer.settle_held(lambda: "me")
-    peer.settle_held(lambda: "me")
+    peer.settle_held("me")
+    peer.settle_held("me")
     assert peer.take_ended(linger=True)
     late = peer.new_waiter()
     peer.begin_get(late)
@@ -288,10 +288,10 @@ def test_who_lingers_waits_for_what_others_hold(stations: Stations) -> None:
 def test_what_is_settled_in_order_needs_no_frame(stations: Stations) -> None:
     hub, peer = connected(stations, joinable=True)
     hand(hub, peer, 1, 2, holder="me")
-    assert peer.settle_held(lambda: "me")
+    assert peer.settle_held("me")
     assert peer.machine.page[SETTLED] == 1
-    assert peer.settle_held(lambda: "me")
-    assert not peer.settle_held(lambda: "me")
+    assert peer.settle_held("me")
+    assert not peer.settle_held("me")
     drive(hub)
     assert hub.statistics().unfinished == 0
 
@@ -300,7 +300,7 @@ def test_what_is_settled_out_of_order_is_told(stations: Stations) -> None:
     hub, peer = connected(stations, joinable=True)
     hand(hub, peer, 1, holder="first")
     hand(hub, peer, 2, holder="second")
-    assert peer.settle_held(lambda: "second")
+    assert peer.settle_held("second")
     assert peer.machine.page[SETTLED] == 0
     drive(hub)
     assert hub.statistics().held == 1
@@ -311,8 +311,8 @@ def test_each_item_of_a_batch_is_settled_at_once(stations: Stations) -> None:
     for settled in (1, 2, 3):
         take(peer, "me")
         drive(hub)
-        assert peer.settle_held(lambda: "me")
-        assert not peer.settle_held(lambda: "me")
+        assert peer.settle_held("me")
+        assert not peer.settle_held("me")
         assert peer.machine.page[SETTLED] == settled
         told = len(hub._readiness.ready())
         assert bool(told) == (settled == 3), "the last one, where nothing is left"
@@ -324,7 +324,7 @@ def test_nothing_is_settled_in_place_of_a_delivery(stations: Stations) -> None:
     hub, peer = with_a_batch(stations, *range(4), joinable=True)
     _, token, _ = peer.take_delivery()
     take(peer, "me")
-    assert peer.settle_held(lambda: "me")
+    assert peer.settle_held("me")
     assert peer.machine.page[SETTLED] == 0
     assert peer.settle(token)
     assert peer.machine.page[SETTLED] == 2
@@ -339,7 +339,7 @@ def test_what_failed_is_not_called_settled_by_what_comes_after_it(
     take(peer, "me")
     peer.fail_latest("me", "it rained")
     take(peer, "me")
-    assert peer.settle_held(lambda: "me")
+    assert peer.settle_held("me")
     assert peer.machine.page[SETTLED] == 0, "the hub has not read of the failure yet"
     drive(hub)
     statistics = hub.statistics()
@@ -426,7 +426,7 @@ def test_an_immediate_shutdown_throws_away_what_waits(stations: Stations) -> Non
     "call",
     [
         lambda peer: peer.shutdown(immediate=False),
-        lambda peer: peer.settle_held(lambda: None),
+        lambda peer: peer.settle_held(None),
         lambda peer: peer.settle_anywhere(),
         lambda peer: peer.begin_ask(Ask.FLUSH, peer.new_waiter()),
         lambda peer: peer.qsize(),

@@ -1,5 +1,7 @@
 """The hub: what happens on the lanes, and when it looks at the pages."""
 
+from typing import Any
+
 import pytest
 
 from aioprocq.errors import ProtocolError
@@ -714,6 +716,30 @@ def test_the_end_waits_for_puts_that_were_begun():
     driver.tick()
     assert kinds(peer) == [Kind.END]
     assert driver.hub.deadline is None
+
+
+def test_a_put_that_is_given_up_while_the_hub_looks_holds_nobody_up():
+    driver = Driver()
+    producer, peer = driver.connect(), driver.connect()
+    driver.wants(peer)
+    producer.page = producer.lane.page = Flickering()
+    driver.hub.shutdown(immediate=False)
+    driver.settle()
+    assert driver.state == State.SHUT
+    driver.tick()
+    assert kinds(peer) == [Kind.END]
+
+
+class Flickering(list[int]):
+    """A page in which a put is begun, and given up when it has been looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(new_page())
+        self.looks = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.looks += index == PUT
+        return self.looks == 1 if index == PUT else super().__getitem__(index)
 
 
 def test_lingering_getters_wait_for_what_may_fail():

@@ -374,6 +374,15 @@ def test_closing():
     room.check_invariants([peer])
 
 
+def test_who_was_granted_room_is_told_that_there_is_none():
+    room = Room(5, None)
+    peer = make_peer(room)
+    make_peer(room)
+    room.ask(peer, 1, 0)
+    assert room.grant(0, 0) == [peer]
+    assert room.close([peer]) == [peer], "it may not have read of it"
+
+
 @pytest.mark.parametrize(("maxsize", "max_bytes"), [(0, None), (0, 100), (5, None)])
 def test_closing_with_puts_on_their_way(maxsize, max_bytes):
     room = Room(maxsize, max_bytes)

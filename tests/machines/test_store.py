@@ -1,5 +1,8 @@
 """Where the items are, as far as they are with the hub."""
 
+from collections import deque
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +55,32 @@ def test_items_are_taken_in_the_order_in_which_they_were_put():
     assert store.take() == Stray(1, 0, b"b")
     assert sorted(store.held) == [0, 1]
     store.check_invariants(0)
+
+
+class Busy(deque[Payload]):
+    """Another thread appends to it whenever a call may let it run."""
+
+    def __iter__(self) -> Iterator[Payload]:
+        items = list(super().__iter__())
+        self.append(b"late")
+        return iter(items)
+
+    def popleft(self) -> Payload:
+        payload = super().popleft()
+        self.append(b"late")
+        return payload
+
+    def clear(self) -> None:
+        self.append(b"late")
+        super().clear()
+
+
+def test_what_is_appended_while_a_batch_is_taken_waits_for_the_next():
+    # The thread of the owner's loop appends without the lock.
+    store = make(joinable=False)
+    store.fresh = Busy([b"a", b"b"])
+    assert store.batch(9)[2] == [b"a", b"b"]
+    assert (store.waiting, store.tail) == (2, 4)
 
 
 def test_in_a_plain_queue_taking_an_item_finishes_it():

@@ -14,6 +14,7 @@ import pytest
 from aioprocq import (
     CannotTravel,
     JoinableQueue,
+    LoopMismatch,
     OwnerLost,
     Queue,
     QueueClosed,
@@ -22,6 +23,7 @@ from aioprocq import (
 )
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
+from aioprocq.queues import joinable
 from aioprocq.queues.handle import Handle, arrive
 from aioprocq.wire.frames import REPORT, Ask, encode_items
 from aioprocq.wire.page import ALERT, EPOCH, HANDED, NEVER, SETTLED
@@ -160,6 +162,64 @@ def test_a_get_from_a_batch_tells_the_hub_what_is_to_be_told(faces: Faces) -> No
     outbox.append(REPORT)
     peer.sync.task_done()
     assert not outbox
+
+
+def test_what_a_get_has_announced_is_handed_out_before_anything_else_happens(
+    faces: Faces,
+) -> None:
+    """Here and now, with the lock held: another thread might close the queue."""
+    _, peer = faces.pair(Queue)
+    batch_at(peer)
+    station = peer._handle.station
+    station.machine.page[ALERT] = 0
+    station.take = never
+    assert peer.sync.get() == 1
+    assert station.machine.handed == station.machine.page[HANDED] == 1
+
+
+def never(*args: object) -> None:
+    raise AssertionError("it is not asked")
+
+
+async def test_on_a_loop_a_get_that_is_refused_announces_nothing(
+    faces: Faces,
+) -> None:
+    _, peer = faces.pair(Queue)
+    batch_at(peer)
+    assert peer.sync.get() == 1, "no coroutine has ever waited for it"
+    station = peer._handle.station
+    station.future_waiter()
+    for station.machine.page[ALERT] in (NEVER, 0):
+        with pytest.raises(LoopMismatch, match=r"await get\(\)"):
+            peer.sync.get()
+        assert station.machine.page[HANDED] == 1
+    assert peer.get_nowait() == 2
+
+
+@pytest.mark.parametrize("place", ["owner", "peer"])
+def test_a_finalizer_may_use_the_queue_while_an_item_is_settled(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Who holds it is found out by raising an exception, outside of a loop."""
+    queue, peer = faces.pair(JoinableQueue)
+    user = queue if place == "owner" else peer
+    seen: list[int] = []
+
+    def holder() -> int:
+        seen.append(user.qsize())
+        return threading.get_ident()
+
+    monkeypatch.setattr(joinable, "task_holder", holder)
+    if place == "owner":
+        queue.sync.put("x")
+        assert queue.sync.get() == "x"
+    else:
+        batch_at(peer)
+        assert peer.sync.get() == 1
+    settling = threading.Thread(target=user.task_done, daemon=True)
+    settling.start()
+    settling.join(DEADLINE)
+    assert len(seen) == 1
 
 
 def test_each_item_of_a_batch_is_settled_before_the_next(faces: Faces) -> None:
