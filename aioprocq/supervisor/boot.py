@@ -174,7 +174,9 @@ def main(control: int, lifeline: int, stacks: int, parent: int) -> None:
             # It is about to end, and nothing is left that could be interrupted; but
             # a thread that Python waits for has yet to be told.
             if not _threads_linger():
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                # Held, since Python complains of one that comes just then.
+                with _signals_held():
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except SystemExit as failure:
         _exit(line, failure)
     except asyncio.CancelledError as failure:

@@ -38,6 +38,19 @@ def return_at_once() -> None:
     pass
 
 
+def tell_of_the_end(out: Any) -> None:
+    """Whether SIGTERM is held back while it is told to be ignored, at the end."""
+    original = signal.signal
+
+    def watched(number: Any, handler: Any) -> Any:
+        if (number, handler) == (signal.SIGTERM, signal.SIG_IGN):
+            held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            out.sync.put(signal.SIGTERM in held)
+        return original(number, handler)
+
+    signal.signal = watched  # type: ignore[assignment]  # for whoever ends it
+
+
 if os.path.exists(os.environ.get("AIOPROCQ_BREAK", "")):
     raise ImportError("broken on request")
 

@@ -42,6 +42,13 @@ async def test_a_thread_that_lingers_is_waited_for():
     ]
 
 
+async def test_no_signal_comes_in_between_when_a_worker_is_about_to_end():
+    out: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        await supervisor.start(targets.tell_of_the_end, out)
+        assert await soon(out.get()) is True
+
+
 async def test_who_is_scaled_down_while_it_is_killed_is_not_restarted():
     out: Any = aioprocq.Queue()
     async with aioprocq.Supervisor() as supervisor:
