@@ -19,6 +19,7 @@ from .stations import (
     Stations,
     Thread,
     ask,
+    connected,
     drive,
     get,
     load,
@@ -323,6 +324,24 @@ def test_an_immediate_shutdown_throws_away_what_waits_everywhere(
     until(lambda: (hub.drive(), hub.statistics().unfinished == 0)[1])
     assert take(hub) is None
     assert hub.hub.page[STATE] == State.OVER
+
+
+def test_a_shutdown_looks_again_for_who_looked_before_it_was_over(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner may only block after this."""
+    hub, peer = connected(stations)
+    waiter = peer.new_waiter()
+
+    def and_meanwhile() -> None:
+        with peer.lock:
+            peer.machine.wait_to_get(waiter)
+            peer._flush()
+
+    monkeypatch.setattr(hub, "_finish_recalls", and_meanwhile)
+    hub.shutdown(immediate=True)
+    peer.fetch()
+    assert waiter.ended
 
 
 def test_a_shutdown_counts_what_was_put_before_it(stations: Stations) -> None:

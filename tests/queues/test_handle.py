@@ -254,6 +254,30 @@ def test_a_delivery_is_not_settled_with_what_comes_after_it(
         assert page[SETTLED] == 2
 
 
+def test_nothing_is_settled_on_a_connection_that_was_lost_meanwhile(
+    faces: Faces,
+) -> None:
+    """Another thread closes the queue while this one waits for the lock."""
+    _, peer = faces.pair(JoinableQueue)
+    batch_at(peer)
+    assert peer.sync.get() == 1
+    station = peer._handle.station
+    page, lock = station.machine.page, station.lock
+
+    class Losing:
+        def acquire(self) -> None:
+            station.lock = lock
+            peer.close()
+            lock.acquire()
+
+        release = lock.release
+
+    station.lock = Losing()
+    with pytest.raises(QueueClosed, match="is closed"):
+        peer.sync.task_done()
+    assert page[SETTLED] == 0
+
+
 def test_each_thread_settles_what_it_got_from_a_batch(faces: Faces) -> None:
     _, peer = faces.pair(JoinableQueue)
     batch_at(peer)
