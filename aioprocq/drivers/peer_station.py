@@ -14,7 +14,7 @@ from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
-from ..wire.ahead import open_ahead
+from ..wire.ahead import open_ahead, wrapped
 from ..wire.frames import Ask, Kind
 from ..wire.page import ALERT, HANDED, PUBLISHED, State
 from .peer_putting import PeerPutting
@@ -53,7 +53,8 @@ class PeerStation(PeerPutting):
                     held.next = handed
                 else:
                     held.hold(handed - 1, holder)
-            return machine.items.popleft()
+            item = machine.items.popleft()
+            return wrapped(item) if machine.open else item
         finally:
             lock.release()
 
@@ -78,15 +79,15 @@ class PeerStation(PeerPutting):
         if batch is None:
             return machine
         start = machine.handed
-        items, plain = None, False
+        items: list[object] | None = None
         # Without the lock: what is allocated here may start a garbage collection,
         # and so somebody's finalizer, which may use this queue.
         self.lock.release()
         try:
-            items, plain = open_ahead(batch) or (None, False)
+            items = open_ahead(batch)
         finally:
             self.lock.acquire()
-            machine.opened(batch, start, items, plain=plain)
+            machine.opened(batch, start, items)
         return self.machine or self._user()
 
     def take_many(self, holder: Hashable, most: int) -> list[object]:

@@ -69,6 +69,10 @@ class PeerWaiting(PeerLink):
     def _look(self) -> bool:
         if putting:
             tell_before_waiting(burst=False)
+        if self._spinner.at_once:  # likely, there is something again
+            self.fetch()
+            if self.machine is not None and self.machine.available():
+                return True
         looking: Peer | None = None
         ready = False
         try:

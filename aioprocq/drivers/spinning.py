@@ -35,10 +35,12 @@ _USEFUL = hasattr(os, "sched_yield") and (os.cpu_count() or 1) > 1
 class Spinner:
     """One connection's experience with spinning."""
 
-    __slots__ = ("_failures", "_skips")
+    __slots__ = ("_failures", "_skips", "at_once")
 
     def __init__(self) -> None:
         self._failures = 0
+        #: Whether what was looked for last was there at the first look.
+        self.at_once = False
         self._skips = 0 if _USEFUL else -1  # which never comes to 0
 
     @property
@@ -55,12 +57,15 @@ class Spinner:
 
     def spin(self, poller: select.poll) -> list[int]:
         """Look for a moment, or until some can be read: those that can."""
-        end = time.monotonic() + SPIN
-        while not (ready := poller.poll(0)):
+        ready = poller.poll(0)
+        self.at_once = bool(ready)
+        end = 0.0 if ready else time.monotonic() + SPIN
+        while not ready:
             if time.monotonic() >= end:
                 self._failures = min(self._failures + 1, _MOST_FAILURES)
                 self._skips = 1 << self._failures
                 return []
             os.sched_yield()
+            ready = poller.poll(0)
         self._failures //= 2
         return [number for number, _ in ready]

@@ -150,8 +150,8 @@ class Station(ABC):
     def take(self, holder: Hashable) -> object:
         """Hand out an item that is here already; None: none is.
 
-        It is to be unpickled if its type is one of ``SEALED``. ``holder`` holds it,
-        when the queue is joinable.
+        It is to be unpickled if it is bytes or a Parcel, and unwrapped if it is
+        Opened. ``holder`` holds it, when the queue is joinable.
         """
 
     def take_next(self, holder: Hashable) -> object:

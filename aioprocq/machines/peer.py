@@ -11,8 +11,7 @@ Invariants:
   beyond the room that the page showed after that.
 * While ``sealed`` is a batch that nobody has taken apart yet, ``items`` is empty;
   ``later`` comes after both. ``open``: a batch was opened, and what is in ``items``
-  is what users get, if ``plain`` without a second look; ``opening``: somebody is about
-  to open one.
+  is what users get; ``opening``: somebody is about to open one.
 * ``last`` is the lane index after the last of ``items``, if there are any.
 * ``unannounced``: a getter waits, and only the page says so; for a while.
 * While a getter waits, the hub owes this peer items, or a frame is in the
@@ -26,6 +25,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import ProtocolError
 from ..wire import frames as wire
+from ..wire.ahead import wrapped
 from ..wire.batch import Batch
 from ..wire.frames import Ask, Kind
 from ..wire.page import (
@@ -93,7 +93,6 @@ class Peer(Settling):
         "open",
         "opening",
         "pace",
-        "plain",
         "received",
         "sealed",
         "unannounced",
@@ -103,7 +102,7 @@ class Peer(Settling):
         super().__init__(page, sized=sized)
         self.joinable = joinable
         self.sealed: Batch | None = None
-        self.open = self.opening = self.plain = False
+        self.open = self.opening = False
         self.last = 0
         self.attempts = 0
         self.later: deque[tuple[int, int, Sequence[Payload] | Batch]] = deque()
@@ -121,9 +120,10 @@ class Peer(Settling):
     # Getting
 
     def take(self) -> object:
-        """Hand out the next item that is here, as it is; None: there is none.
+        """Hand out the next item that is here; None: there is none.
 
-        Its lane index is ``handed - 1``, its failed attempts are ``attempts``.
+        One of a batch that was opened is wrapped, if it could be mistaken. Its lane
+        index is ``handed - 1``, its failed attempts are ``attempts``.
         """
         items = self.items
         if not items and not self._unseal():
@@ -136,7 +136,7 @@ class Peer(Settling):
         item = items.popleft()
         if not items and self.pace.ahead and not self.later:
             self.ask_ahead()
-        return item
+        return wrapped(item) if self.open else item
 
     def take_many(self, most: int) -> list[object]:
         """Hand out several items of an open batch, if the hub need not hear of each.
@@ -173,14 +173,7 @@ class Peer(Settling):
         self.opening = True
         return self.sealed
 
-    def opened(
-        self,
-        batch: Batch,
-        start: int,
-        items: list[object] | None,
-        *,
-        plain: bool = False,
-    ) -> None:
+    def opened(self, batch: Batch, start: int, items: list[object] | None) -> None:
         """The batch that began at lane index ``start`` was opened; None: it was not.
 
         Somebody else may have taken it apart meanwhile, and some of its items.
@@ -196,10 +189,10 @@ class Peer(Settling):
             return
         self.items = deque(left)
         self.last = start + len(items)
-        self.open, self.plain = True, plain
+        self.open = True
 
     def _begin_batch(self, payloads: Sequence[Payload] | Batch) -> None:
-        self.open = self.plain = False
+        self.open = False
         if isinstance(payloads, Batch):
             self.sealed = payloads
         else:

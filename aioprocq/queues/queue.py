@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import Opened, bare
+from ..wire.ahead import Opened
 from ..wire.frames import Ask
 from ..wire.payload import (
     OUT_OF_BAND,
@@ -348,7 +348,7 @@ class Queue(_Generic[T]):
         holder = task_holder() if self._joinable else None
         while len(items) < max_items:
             if more := station.take_many(holder, max_items - len(items)):
-                items += bare(more)  # type: ignore[arg-type]
+                items += more  # type: ignore[arg-type]
                 continue
             payload = station.take(holder)
             if payload is None:

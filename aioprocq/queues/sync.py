@@ -16,7 +16,7 @@ from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
 from ..machines.statistics import QueueStatistics
-from ..wire.ahead import Opened, bare
+from ..wire.ahead import Opened
 from ..wire.frames import Ask
 from ..wire.page import ALERT, HANDED, SETTLED
 from ..wire.payload import (
@@ -180,7 +180,7 @@ class SyncQueue(Generic[T]):
                         else:
                             held.hold(handed - 1, holder)
                     item = machine.items.popleft()
-                    if machine.plain:
+                    if machine.open:
                         return item  # type: ignore[no-any-return]
         finally:
             lock.release()
@@ -261,7 +261,7 @@ class SyncQueue(Generic[T]):
         holder = get_ident()
         while len(items) < max_items:
             if more := station.take_many(holder, max_items - len(items)):
-                items += bare(more)  # type: ignore[arg-type]
+                items += more  # type: ignore[arg-type]
                 continue
             payload = station.take(holder)
             if payload is None:

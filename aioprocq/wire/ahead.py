@@ -6,18 +6,17 @@ Invariants:
   is taken back again leaves no trace, and an item that kills its readers does so
   in its own turn, when it counts as handed out.
 * All of a batch is unpickled, or nothing: what fails, fails in its own turn too.
-* Whether an item is still to be unpickled shows in its type: one of ``SEALED``.
+* What an item that is open could be mistaken for, a payload or nothing at all, is
+  wrapped where it is handed on together with others that are not: in ``Opened``.
 """
 
 from __future__ import annotations
 
 import copyreg
-from types import NoneType
 
 from .batch import Batch
-from .payload import Parcel
 
-__all__ = ["SEALED", "Opened", "bare", "open_ahead"]
+__all__ = ["Opened", "open_ahead", "wrapped"]
 
 
 class Opened:
@@ -32,15 +31,12 @@ class Opened:
         return f"<opened {self.item!r}>"
 
 
-SEALED: frozenset[type] = frozenset({bytes, Parcel, Opened, NoneType})
-"""The types by which ``unpack`` knows that something is left to do."""
+def wrapped(item: object) -> object:
+    """An item of an opened batch, to be told from a payload and from none.
 
-
-def bare(items: list[object]) -> list[object]:
-    """Items of an opened batch, as users get them."""
-    if Opened in map(type, items):
-        return [item.item if type(item) is Opened else item for item in items]
-    return items
+    Those are all that it could be: nothing that has a class of ours is opened.
+    """
+    return Opened(item) if item is None or type(item) is bytes else item
 
 
 _STACK_GLOBAL = b"\x93"
@@ -49,20 +45,14 @@ _MOST_LOOKS = 100
 _extensions: dict[int, object] = vars(copyreg)["_inverted_registry"]
 
 
-def open_ahead(batch: Batch) -> tuple[list[object], bool] | None:
-    """The items of a batch; None when each has to be unpickled in its turn.
-
-    And whether there is none among them that had to be wrapped.
-    """
+def open_ahead(batch: Batch) -> list[object] | None:
+    """The items of a batch; None when each has to be unpickled in its turn."""
     if _extensions or _may_call(batch):
         return None
     try:
-        items = batch.load()
+        return batch.load()
     except Exception:
         return None
-    if SEALED.isdisjoint(map(type, items)):
-        return items, True
-    return [Opened(item) if type(item) in SEALED else item for item in items], False
 
 
 def _may_call(batch: Batch) -> bool:

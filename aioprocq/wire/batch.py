@@ -38,6 +38,11 @@ _SHORT = 2 * _SHORT_MEMO
 _LONG = 512
 """Bytes of an item that could memoize so much that another opcode takes it."""
 
+_MIDDLING = 256
+"""Bytes of an item from which on its length takes more than one byte."""
+
+_MOST_LOOKS = 8
+
 
 def encode_list(payloads: Sequence[bytes]) -> bytes:
     """The pickle of a list, and the length of each item in it."""
@@ -110,7 +115,13 @@ class Batch:
     def _suspects(self) -> list[int]:
         # Which items take something from the memo, or may do so: what looks like the
         # opcode can be part of a number or of a text.
-        data, end, longest = self.data, self._end, max(self._lengths)
+        data, end = self.data, self._end
+        # The second bytes of all lengths: the others of one in a frame are zero.
+        if not data[end + len(_END) + 1 :: 4][: len(self)].strip(b"\0"):
+            suspects = self._suspects_of_few()
+            if suspects is not None:
+                return suspects
+        longest = max(self._lengths)
         if longest < _LONG and data.find(_BINGET, 0, end) < 0:
             return []
         taking = [match.start() for match in _takes(data, 0, end)]
@@ -121,6 +132,25 @@ class Batch:
         if longest > _SHORT:
             found.update(self._with_long_memos(ends))
         return sorted(found)
+
+    def _suspects_of_few(self) -> list[int] | None:
+        # The same where all are shorter than ``_MIDDLING``, if the letter is rare; None
+        # if it is not. What an item takes it has memoized before.
+        data, end = self.data, self._end
+        found: set[int] = set()
+        ends: list[int] = []
+        at = data.find(_BINGET, 0, end)
+        for _ in range(_MOST_LOOKS):
+            if at < 0:
+                return sorted(found)
+            taken = data[at + 1]
+            if 2 * taken < _MIDDLING:
+                ends = ends or self._ends()
+                which = bisect(ends, at) - 1
+                if data.count(_MEMOIZE, ends[which], at) > taken:
+                    found.add(which)
+            at = data.find(_BINGET, at + 1, end)
+        return None
 
     def _with_long_memos(self, ends: list[int]) -> Iterator[int]:
         count = self.data.count

@@ -113,7 +113,7 @@ def test_hand_outs_at_once_are_told_when_that_is_due(stations: Stations) -> None
 def meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
     """Have something happen while a batch is unpickled."""
 
-    def opening(batch: Batch) -> tuple[list[object], bool] | None:
+    def opening(batch: Batch) -> list[object] | None:
         monkeypatch.undo()
         then()
         return open_ahead(batch)

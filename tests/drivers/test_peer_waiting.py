@@ -227,6 +227,31 @@ def test_what_comes_while_a_thread_looks_needs_no_waiting(stub: Stub) -> None:
     assert not peer.waiting
 
 
+def test_where_the_last_look_found_something_at_once_the_next_need_not_look(
+    stub: Stub,
+) -> None:
+    looks: list[object] = []
+
+    def happens(dialled: Any) -> None:
+        looks.append(dialled)
+        send_one(dialled)
+
+    peer = looking(stub, happens)
+    assert peer.glance(patient=True)
+    assert peer.take(None) is not None
+    assert stub.peer.machine is not None
+    looks[0].down.send(wire.encode_items(1, 0, [pickle.dumps("y")]))  # type: ignore[attr-defined]
+    assert peer.glance(patient=True)
+    assert load(peer.take(None)) == "y"
+    assert len(looks) == 1
+    # And when nothing is there, one looks for it again.
+    stub.peer.machine.limit = 3
+    peer._spinner.happens = lambda: looks.append("again")  # type: ignore[attr-defined]
+    assert not peer.glance(patient=True)
+    assert looks[1:] == ["again"]
+    assert not peer._spinner.at_once
+
+
 def test_who_looks_has_told_before_what_lies_unread(stub: Stub) -> None:
     """What comes may be the answer to it."""
     told: list[bool] = []

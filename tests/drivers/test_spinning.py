@@ -71,6 +71,16 @@ def test_it_ends_with_the_first_look_that_finds_something() -> None:
     assert spinner.is_due()
 
 
+@pytest.mark.parametrize(("comes_at", "at_once"), [(1, True), (2, False)])
+def test_it_says_whether_the_first_look_was_enough(
+    comes_at: int, at_once: bool
+) -> None:
+    spinner = Spinner()
+    spinner.at_once = not at_once
+    assert spin(spinner, Lane(comes_at))
+    assert spinner.at_once == at_once
+
+
 def test_it_ends_when_a_sleep_would_have_been_as_long(time: Time) -> None:
     spinner, lane = Spinner(), Lane(NEVER)
     begun = time.now

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aioprocq.machines.peer import Peer
 from aioprocq.machines.record import DeadRecord, Frame, Loaded
 from aioprocq.wire import frames as wire
+from aioprocq.wire.ahead import Opened
 from aioprocq.wire.frames import Ask, Kind
 from aioprocq.wire.page import HANDED, ROOM, SETTLED, State
 from aioprocq.wire.payload import Parcel
@@ -202,6 +203,10 @@ class PeerProcess:
             machine.failure = None
         if payload is None:
             return False
+        # Bytes, as everything is here, are wrapped when they are open, and only then.
+        assert isinstance(payload, Opened) == machine.open
+        if isinstance(payload, Opened):
+            payload = payload.item
         if self.world.settings.joinable:
             machine.hold(holder)
         self._handed(payload, machine.handed - 1)

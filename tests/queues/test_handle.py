@@ -108,7 +108,7 @@ def batch_at(peer: Any) -> list[object]:
     items: list[object] = [1, 2, 3]
     machine.receive(encode_items(0, 0, [pickle.dumps(item, 5) for item in items]), 0.0)
     batch = machine.next_sealed()
-    machine.opened(batch, 0, items, plain=True)
+    machine.opened(batch, 0, items)
     return items
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioprocq.wire.ahead import SEALED, Opened, bare, open_ahead
+from aioprocq.wire.ahead import Opened, open_ahead, wrapped
 from aioprocq.wire.batch import Batch, encode_list
 
 plain = st.recursive(
@@ -40,28 +40,19 @@ def batch_of(pickles: list[bytes]) -> Batch:
     return Batch(data, len(pickles), len(data))
 
 
-def items_of(opened: tuple[list[object], bool] | None) -> list[object]:
-    assert opened is not None
-    items, plain = opened
-    assert plain == (not any(isinstance(item, Opened) for item in items))
-    return [item.item if isinstance(item, Opened) else item for item in items]
-
-
 def test_items_are_opened_in_their_order() -> None:
     items = [{"id": 1, "args": [1, 2.5]}, "text", (1, {2}), 10**30, True]
-    assert open_ahead(pickled(*items)) == (items, True)
+    assert open_ahead(pickled(*items)) == items
 
 
 def test_what_could_be_mistaken_for_a_payload_or_for_none_is_wrapped() -> None:
-    found = open_ahead(pickled(b"bytes", None, 1))
-    assert items_of(found) == [b"bytes", None, 1]
-    assert found is not None
-    opened, plain = found
-    assert not plain
-    assert [type(item) in SEALED for item in opened] == [True, True, False]
-    assert repr(opened[0]) == "<opened b'bytes'>"
-    assert bare(opened) == [b"bytes", None, 1]
-    assert bare(opened[2:]) == [1]
+    items = open_ahead(pickled(b"bytes", None, 1))
+    assert items == [b"bytes", None, 1]
+    first, second, third = map(wrapped, items)
+    assert isinstance(first, Opened)
+    assert isinstance(second, Opened)
+    assert (first.item, second.item, third) == (b"bytes", None, 1)
+    assert repr(first) == "<opened b'bytes'>"
 
 
 def test_numbers_and_texts_look_like_opcodes_and_are_none() -> None:
@@ -69,9 +60,9 @@ def test_numbers_and_texts_look_like_opcodes_and_are_none() -> None:
     for at in range(0, len(items), 100):
         batch = items[at : at + 100]
         opened = open_ahead(pickled(*batch))
-        assert opened in ((batch, True), None)
+        assert opened in (batch, None)
     ids = [{"id": number} for number in range(200)]
-    assert open_ahead(pickled(*ids)) == (ids, True)
+    assert open_ahead(pickled(*ids)) == ids
 
 
 def many_names_before(item: object) -> list[object]:
@@ -122,7 +113,7 @@ def test_where_one_fails_all_wait_for_their_turn() -> None:
 
 
 def test_one_does_not_look_for_ever() -> None:
-    assert open_ahead(pickled("Ó" * 99)) == (["Ó" * 99], True)
+    assert open_ahead(pickled("Ó" * 99)) == ["Ó" * 99]
     assert open_ahead(pickled("Ó" * 101)) is None
 
 
@@ -130,7 +121,7 @@ def test_one_does_not_look_for_ever() -> None:
 def test_plain_items_are_opened_or_wait(items: list[object]) -> None:
     opened = open_ahead(pickled(*items))
     if opened is not None:
-        assert items_of(opened) == items
+        assert opened == items
 
 
 @given(st.lists(plain), plain)

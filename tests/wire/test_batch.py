@@ -67,10 +67,12 @@ def test_whatever_ends_with_a_stop_is_there_again(bodies: list[bytes]) -> None:
     [
         [{"id": 7, "name": "job-123", "args": [1, 2, 3]}] * 3,
         ["the path that he has shown", "hash"],
+        ["h\n", "h ", "h\x60" + "x" * 200],
+        ["h" * 101, "the " * 9],
         [list(range(1000, 1100)), "without the letter"],
         [{f"key {number}": "the same"[:number] for number in range(9)}, "x" * 80],
     ],
-    ids=["usual", "with the letter", "long", "long with the letter"],
+    ids=["usual", "with the letter", "no memo", "many", "long", "long with the letter"],
 )
 def test_items_are_unpickled_as_one(items: list[Any], loaded: list[bytes]) -> None:
     assert batch_of(items).load() == items
@@ -78,6 +80,7 @@ def test_items_are_unpickled_as_one(items: list[Any], loaded: list[bytes]) -> No
 
 
 KEY = "a key of many"
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM"
 
 
 @pytest.mark.parametrize(
@@ -85,11 +88,12 @@ KEY = "a key of many"
     [
         [[KEY, KEY], 1],
         [1, [{KEY: 1}, {KEY: 2}]],
-        ["h\n", 1],
-        [["h", *"abcdefghijklmnopqrstuvwxyz", *"ABCDEFGHIJKLM"], 1],
+        ["h\n" + "x" * 300, 1],
+        [["h" * 9, *LETTERS], 1],
+        [[*LETTERS, KEY, KEY], 1],
         [list(map(str, range(300))), 1],
     ],
-    ids=["memo", "deep", "looks like it", "long memo", "longer than one byte says"],
+    ids=["memo", "deep", "looks like it", "long", "later", "longer than a byte says"],
 )
 def test_items_that_may_use_their_memo_are_unpickled_one_by_one(
     items: list[Any], loaded: list[bytes]
@@ -99,7 +103,9 @@ def test_items_that_may_use_their_memo_are_unpickled_one_by_one(
 
 
 @pytest.mark.parametrize("at", [0, 7, 19])
-@pytest.mark.parametrize("suspect", [[KEY, KEY], 360, list(map(str, range(300)))])
+@pytest.mark.parametrize(
+    "suspect", [[KEY, KEY], {"id": 360}, list(map(str, range(300)))]
+)
 def test_few_that_may_use_their_memo_do_not_keep_the_others_back(
     at: int, suspect: object, loaded: list[bytes]
 ) -> None:
