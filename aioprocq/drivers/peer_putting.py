@@ -222,6 +222,8 @@ class PeerPutting(PeerWaiting):
 
 def _cut(payloads: list[Payload], start: int) -> list[Payload]:
     # The next items that fit into one frame; a parcel is alone in its list.
+    if len(payloads) <= BATCH_ITEMS and sum(map(len, payloads)) <= BATCH_BYTES:
+        return payloads[start:]  # as in most cases, it is all of them
     batch: list[Payload] = []
     size = 0
     for payload in payloads[start : start + BATCH_ITEMS]:

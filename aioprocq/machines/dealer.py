@@ -159,7 +159,7 @@ class Dealer:
 
     def send(self, peer: PeerRecord, limit: int) -> None:
         """Send a peer one batch of at most ``limit`` items."""
-        seq, attempts, payloads = self.store.batch(limit)
+        seq, attempts, payloads, lengths = self.store.batch(limit)
         start = peer.lane.launch(seq, payloads, attempts)
         self.flying += len(payloads)
         # One that was blocked will read as soon as it runs, in its turn.
@@ -173,7 +173,8 @@ class Dealer:
             self.post(peer, Loaded(data, first.descriptors))
         else:
             # A batch with a parcel in it has this one item; see Store.batch.
-            self.post(peer, encode_items(start, attempts, payloads))  # type: ignore[arg-type]
+            frame = encode_items(start, attempts, payloads, lengths)  # type: ignore[arg-type]
+            self.post(peer, frame)
 
     def post(self, peer: PeerRecord, frame: Frame) -> None:
         """Leave a frame for the driver to send."""

@@ -20,7 +20,7 @@ ALONE = 0.02
 """The same for the only consumer: one that has other queues to look after as well
 takes longer for each item, and yet is not to wait for every one."""
 
-LARGEST = 1024
+LARGEST = 2048
 """Items that are sent ahead at most."""
 
 LONG = 0.05

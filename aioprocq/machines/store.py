@@ -168,10 +168,10 @@ class Store:
         self.fresh.clear()
         self.returned.clear()
 
-    def batch(self, limit: int) -> tuple[int, int, list[Payload]]:
-        """Take up to ``limit`` items for one frame: place, attempts, payloads.
+    def batch(self, limit: int) -> tuple[int, int, list[Payload], list[int]]:
+        """Take up to ``limit`` items for one frame.
 
-        A parcel is always alone.
+        Place, attempts, payloads and their lengths. A parcel is always alone.
         """
         if self.returned:
             return self._old_batch(limit)
@@ -179,23 +179,25 @@ class Store:
         if limit == 1 or len(fresh) == 1:
             self.head += 1
             payload = fresh.popleft()
-            self.average = max(1, len(payload))
-            return self.head - 1, 0, [payload]
+            length = len(payload)
+            self.average = max(1, length)
+            return self.head - 1, 0, [payload], [length]
         want = min(limit, len(fresh), BATCH_ITEMS, max(1, BATCH_BYTES // self.average))
         # One by one: the thread of the owner's loop may append some meanwhile.
         payloads = list(starmap(fresh.popleft, repeat((), want)))
-        total = sum(map(len, payloads))
+        lengths = list(map(len, payloads))
+        total = sum(lengths)
         if total > _FRAME_BYTES:
             cut = _fit(payloads)
             fresh.extendleft(reversed(payloads[cut:]))
-            del payloads[cut:]
-            total = sum(map(len, payloads))
+            del payloads[cut:], lengths[cut:]
+            total = sum(lengths)
         self.average = max(1, total // len(payloads))
         seq = self.head
         self.head += len(payloads)
-        return seq, 0, payloads
+        return seq, 0, payloads, lengths
 
-    def _old_batch(self, limit: int) -> tuple[int, int, list[Payload]]:
+    def _old_batch(self, limit: int) -> tuple[int, int, list[Payload], list[int]]:
         returned = self.returned
         first = heappop(returned)
         payloads, total = [first.payload], len(first.payload)
@@ -209,7 +211,7 @@ class Store:
             payload = heappop(returned).payload
             payloads.append(payload)
             total += len(payload)
-        return first.seq, first.attempts, payloads
+        return first.seq, first.attempts, payloads, list(map(len, payloads))
 
     def check_invariants(self, elsewhere: int) -> None:
         """Raise AssertionError unless the invariants hold.

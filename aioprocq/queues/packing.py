@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 
 from ..drivers.segment import open_payload
 from ..drivers.station import Station
@@ -28,6 +28,9 @@ _EACH = 5
 
 So ``BATCH_ITEMS`` are more than fit into ``BATCH_BYTES``.
 """
+
+_FIRST_BLOCK, _BLOCK = 4, 64
+"""Items of a list that are pickled in one go; all of them may turn out to be large."""
 
 __all__ = [
     "chunks",
@@ -109,11 +112,48 @@ def _letter(record: DeadRecord) -> DeadLetter:
     return DeadLetter(item, record.attempts, record.reason)
 
 
-def chunks(station: Station, items: Iterable[object]) -> Iterable[list[Payload]]:
+def chunks(station: Station, items: Iterable[object]) -> Iterator[list[Payload]]:
     """Pickle items, in lists of about a batch."""
+    if (type(items) is list or type(items) is tuple) and not station.sized:
+        done = yield from _small_ones(items)
+        items = items[done:]
+    yield from _one_by_one(station, items)
+
+
+def _small_ones(
+    items: Sequence[object],
+) -> Generator[list[Payload], None, int]:
+    # As many from the beginning as are small and pickle, several in one go.
+    chunk: list[Payload] = []
+    size = done = 0
+    most = _FIRST_BLOCK
+    while done < len(items) and not expected.buffers:
+        # What is likely to fill the batch.
+        count = (BATCH_BYTES - size) * len(chunk) // size if chunk else most
+        if count <= 0:
+            yield chunk
+            chunk, size = [], 0
+            continue
+        try:
+            block = [dumps(item, 5) for item in items[done : done + min(count, most)]]
+        except Exception:
+            break
+        length = sum(map(len, block))
+        if length >= OUT_OF_BAND and max(map(len, block)) >= OUT_OF_BAND:
+            break
+        chunk += block
+        size += length + _EACH * len(block)
+        done += len(block)
+        most = min(4 * most, _BLOCK)
+    if chunk:
+        yield chunk
+    return done
+
+
+def _one_by_one(station: Station, items: Iterable[object]) -> Iterator[list[Payload]]:
     chunk: list[Payload] = []
     size = 0
-    longest = OUT_OF_BAND - 1 if station.settings.max_bytes is None else 0
+    longest = 0 if station.sized else OUT_OF_BAND - 1
     try:
         for item in items:
             try:

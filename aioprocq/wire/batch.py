@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
-from operator import itemgetter
+from itertools import accumulate, count, pairwise
+from operator import itemgetter, sub
 from pickle import loads
 from struct import pack, unpack_from
 
@@ -44,11 +44,13 @@ _MIDDLING = 256
 _MOST_LOOKS = 8
 
 
-def encode_list(payloads: Sequence[bytes]) -> bytes:
-    """The pickle of a list, and the length of each item in it."""
-    bodies = list(map(_without_stop, payloads))
-    table = pack(f"<{len(bodies)}I", *map(len, bodies))
-    return b"".join((_BEGIN, *bodies, _END, table))
+def encode_list(
+    payloads: Sequence[bytes], lengths: Sequence[int], rest: bytes
+) -> bytes:
+    """The pickle of a list, the length of each payload, and something after that."""
+    table = pack(f"<{len(lengths)}I", *lengths)
+    parts = [_BEGIN, *map(_without_stop, payloads), _END, table, rest]
+    return b"".join(parts)
 
 
 class Batch:
@@ -56,14 +58,14 @@ class Batch:
 
     __slots__ = ("_end", "_lengths", "data")
 
-    def __init__(self, data: bytes, count: int, end: int) -> None:
-        table = end - 4 * count
+    def __init__(self, data: bytes, size: int, end: int) -> None:
+        table = end - 4 * size
         self._end = table - len(_END)
-        if count == 0 or self._end < len(_BEGIN):
-            raise ProtocolError(f"a batch of {count} items in {len(data)} bytes")
-        self._lengths: tuple[int, ...] = unpack_from(f"<{count}I", data, table)
+        if size == 0 or self._end < len(_BEGIN):
+            raise ProtocolError(f"a batch of {size} items in {len(data)} bytes")
+        self._lengths: tuple[int, ...] = unpack_from(f"<{size}I", data, table)
         self.data = data
-        if sum(self._lengths) != self._end - len(_BEGIN):
+        if sum(self._lengths) - size != self._end - len(_BEGIN):
             raise ProtocolError("the lengths of a batch do not add up to its size")
 
     def __len__(self) -> int:
@@ -71,8 +73,7 @@ class Batch:
 
     def __iter__(self) -> Iterator[bytes]:
         data = self.data
-        ends = accumulate(self._lengths, initial=len(_BEGIN))
-        return (data[start:end] + _STOP for start, end in pairwise(ends))
+        return (data[start:end] + _STOP for start, end in pairwise(self._ends()))
 
     def __repr__(self) -> str:
         return f"<batch of {len(self)} items, {self._end} bytes>"
@@ -110,7 +111,9 @@ class Batch:
         return items
 
     def _ends(self) -> list[int]:
-        return list(accumulate(self._lengths, initial=len(_BEGIN)))
+        # Each of the lengths is that of a whole pickle, with its STOP.
+        ends = accumulate(self._lengths, initial=len(_BEGIN))
+        return list(map(sub, ends, count()))
 
     def _suspects(self) -> list[int]:
         # Which items take something from the memo, or may do so: what looks like the
@@ -121,7 +124,7 @@ class Batch:
             suspects = self._suspects_of_few()
             if suspects is not None:
                 return suspects
-        longest = max(self._lengths)
+        longest = max(self._lengths) - 1
         if longest < _LONG and data.find(_BINGET, 0, end) < 0:
             return []
         taking = [match.start() for match in _takes(data, 0, end)]
@@ -153,10 +156,10 @@ class Batch:
         return None
 
     def _with_long_memos(self, ends: list[int]) -> Iterator[int]:
-        count = self.data.count
+        memos = self.data.count
         for at, (start, end) in enumerate(pairwise(ends)):
             size = end - start
             if size >= _LONG or (
-                size > _SHORT and count(_MEMOIZE, start, end) > _SHORT_MEMO
+                size > _SHORT and memos(_MEMOIZE, start, end) > _SHORT_MEMO
             ):
                 yield at

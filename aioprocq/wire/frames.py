@@ -127,13 +127,23 @@ def decode_batch(data: bytes) -> list[bytes]:
     return _split(data, count, len(data) - _COUNT.size)
 
 
-def encode_items(start: int, attempts: int, payloads: Sequence[bytes]) -> bytes:
-    """ITEMS: a batch for a peer, that begins at lane index ``start``."""
+def encode_items(
+    start: int,
+    attempts: int,
+    payloads: Sequence[bytes],
+    lengths: Sequence[int] | None = None,
+) -> bytes:
+    """ITEMS: a batch for a peer, that begins at lane index ``start``.
+
+    ``lengths``: of each of the payloads, if they are known.
+    """
     count = len(payloads)
+    lengths = lengths or list(map(len, payloads))
     if count == 1:
         data = payloads[0]
-        return data + _ONE_ITEM.pack(len(data), start, attempts, 1, Kind.ITEMS)
-    return encode_list(payloads) + _ITEMS.pack(start, attempts, count, Kind.ITEMS)
+        return data + _ONE_ITEM.pack(lengths[0], start, attempts, 1, Kind.ITEMS)
+    rest = _ITEMS.pack(start, attempts, count, Kind.ITEMS)
+    return encode_list(payloads, lengths, rest)
 
 
 def decode_items(data: bytes) -> Items:

@@ -138,6 +138,7 @@ def test_an_item_outlives_the_descriptors_it_came_with() -> None:
     assert bytes(got.parts[0]) == b"a" * LARGE
 
 
+@pytest.mark.skipif(PORTABLE, reason="there are no seals there")
 def test_a_segment_has_its_final_size_and_is_sealed() -> None:
     parcel = build(Buffers(bytearray(LARGE)))
     number = parcel.descriptors[0].fileno()

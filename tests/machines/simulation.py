@@ -140,16 +140,17 @@ class ObservedStore(Store):
         assert stray is None or stray.seq == oldest
         return stray
 
-    def batch(self, limit: int) -> tuple[int, int, list[Payload]]:
+    def batch(self, limit: int) -> tuple[int, int, list[Payload], list[int]]:
         """Check that the oldest goes first."""
         oldest = self._oldest()
-        seq, attempts, payloads = super().batch(limit)
+        seq, attempts, payloads, lengths = super().batch(limit)
         assert seq == oldest
+        assert lengths == [len(payload) for payload in payloads]
         assert 1 <= len(payloads) <= limit
         for at, payload in enumerate(payloads):
             item = self.world.item(payload)
             assert (item.place, item.failures) == (seq + at, attempts), item
-        return seq, attempts, payloads
+        return seq, attempts, payloads, lengths
 
     def _oldest(self) -> int:
         return min((stray.seq for stray in self.returned), default=self.head)

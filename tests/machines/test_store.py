@@ -32,6 +32,13 @@ def make(
     return store
 
 
+def batch(store: Store, limit: int) -> tuple[int, int, list[Payload]]:
+    """Place, attempts and payloads; the lengths go without saying."""
+    seq, attempts, payloads, lengths = store.batch(limit)
+    assert lengths == [len(payload) for payload in payloads]
+    return seq, attempts, payloads
+
+
 def parcel(size: int = 7) -> Parcel:
     return Parcel(b"\0head", (Descriptor(-1),), size)
 
@@ -79,7 +86,7 @@ def test_what_is_appended_while_a_batch_is_taken_waits_for_the_next():
     # The thread of the owner's loop appends without the lock.
     store = make(joinable=False)
     store.fresh = Busy([b"a", b"b"])
-    assert store.batch(9)[2] == [b"a", b"b"]
+    assert batch(store, 9)[2] == [b"a", b"b"]
     assert (store.waiting, store.tail) == (2, 4)
 
 
@@ -93,7 +100,7 @@ def test_in_a_plain_queue_taking_an_item_finishes_it():
 
 def test_taking_from_a_plain_queue():
     store = make(b"a", b"b", b"c", joinable=False)
-    store.batch(2)
+    batch(store, 2)
     store.restore(stray(1, b"b"))
     assert [store.take_plain() for _ in range(3)] == [b"b", b"c", None]
     assert store.unfinished == 1
@@ -120,7 +127,7 @@ def test_putting_many():
 
 def test_what_was_sent_and_not_started_on_goes_back_to_its_place():
     store = make(b"a", b"b", b"c", b"d")
-    assert store.batch(2) == (0, 0, [b"a", b"b"])
+    assert batch(store, 2) == (0, 0, [b"a", b"b"])
     store.check_invariants(2)
     store.restore(stray(1, b"b"))
     store.restore(stray(0, b"a"))
@@ -142,15 +149,15 @@ def test_a_failed_attempt_is_tried_again():
     store.held.pop(0)
     store.fail(first, "it rained")
     assert store.redelivered == 1
-    assert store.batch(5) == (0, 1, [b"a"])
+    assert batch(store, 5) == (0, 1, [b"a"])
     store.fail(stray(0, b"a", 1), "it rained")
-    assert store.batch(5) == (0, 2, [b"a"])
+    assert batch(store, 5) == (0, 2, [b"a"])
     assert not store.dead
 
 
 def test_after_the_last_attempt_an_item_is_dead():
     store = make(b"a", max_deliveries=2)
-    store.batch(1)
+    batch(store, 1)
     store.fail(stray(0, b"a", 1), "it rained again")
     assert store.dead == store.news == [DeadRecord(b"a", 2, "it rained again")]
     assert (store.waiting, store.unfinished) == (0, 0)
@@ -159,7 +166,7 @@ def test_after_the_last_attempt_an_item_is_dead():
 
 def test_a_final_failure_is_not_tried_again():
     store = make(b"a", max_deliveries=9)
-    store.batch(1)
+    batch(store, 1)
     store.fail(stray(0, b"a"), "no use", final=True)
     assert store.dead == [DeadRecord(b"a", 1, "no use")]
 
@@ -168,7 +175,7 @@ def test_discarding():
     store = make(b"a", b"b", b"c", b"d", max_deliveries=3)
     held = store.take()
     assert held is not None
-    store.batch(2)
+    batch(store, 2)
     store.restore(stray(1, b"b"))
     store.discard()
     assert (store.waiting, store.unfinished) == (0, 2), "one is held, one in the air"
@@ -186,7 +193,7 @@ def test_discarding():
 
 def test_what_fails_for_good_is_a_dead_letter_even_when_all_is_discarded():
     store = make(b"a", max_deliveries=1)
-    store.batch(1)
+    batch(store, 1)
     store.discard()
     store.fail(stray(0, b"a"), "in vain")
     assert len(store.dead) == 1
@@ -198,13 +205,13 @@ def test_the_bytes_that_wait_and_are_in_the_air():
     assert store.size == 13
     assert store.take() == stray(0, b"1")
     assert store.size == 12
-    store.batch(1)
+    batch(store, 1)
     assert store.size == 12, "it takes room until it is handed out"
     store.restore(stray(1, b"22"))
     assert store.size == 12
     store.fail(stray(0, b"1"), "again")
     assert store.size == 13
-    store.batch(1)
+    batch(store, 1)
     store.discard()
     assert store.size == 1, "what is in the air"
     store.restore(stray(0, b"1", 1))
@@ -225,26 +232,26 @@ def test_invariants_are_checked():
 
 def test_a_batch_is_not_longer_than_asked_for():
     store = make(*[b"x"] * 10)
-    assert store.batch(3) == (0, 0, [b"x"] * 3)
-    assert store.batch(99) == (3, 0, [b"x"] * 7)
+    assert batch(store, 3) == (0, 0, [b"x"] * 3)
+    assert batch(store, 99) == (3, 0, [b"x"] * 7)
 
 
 def test_a_batch_is_about_as_long_as_the_last_ones_let_expect():
     store = make(*[bytes(100)] * 1000)
-    sizes = [len(store.batch(1000)[2]) for _ in range(3)]
+    sizes = [len(batch(store, 1000)[2]) for _ in range(3)]
     assert sizes == [BATCH_BYTES // 128, BATCH_BYTES // 100, BATCH_BYTES // 100]
 
 
 def test_a_batch_of_the_smallest_items():
     store = make(*[b""] * (BATCH_ITEMS + 200))
-    store.batch(1)
-    assert len(store.batch(1 << 40)[2]) == BATCH_ITEMS
+    batch(store, 1)
+    assert len(batch(store, 1 << 40)[2]) == BATCH_ITEMS
 
 
 def test_items_larger_than_expected_are_put_back():
     store = make(b"x", *[bytes(10_000)] * 8)
-    store.batch(1)
-    seq, _, payloads = store.batch(99)
+    batch(store, 1)
+    seq, _, payloads = batch(store, 99)
     assert (seq, len(payloads)) == (1, 1)
     assert len(store.fresh) == 7
     assert store.take() == stray(2, bytes(10_000))
@@ -252,63 +259,63 @@ def test_items_larger_than_expected_are_put_back():
 
 def test_after_large_items_no_more_are_looked_at_than_fit():
     store = make(*[b""] * 200, *[bytes(40_000)] * 50)
-    store.batch(128)
-    store.batch(1000)
-    assert store.batch(1000) == (200, 0, [bytes(40_000)])
+    batch(store, 128)
+    batch(store, 1000)
+    assert batch(store, 1000) == (200, 0, [bytes(40_000)])
     assert store.average == 40_000
-    assert store.batch(1000) == (201, 0, [bytes(40_000)])
+    assert batch(store, 1000) == (201, 0, [bytes(40_000)])
 
 
 def test_the_largest_item_is_alone():
     store = make(bytes(INLINE_LIMIT), bytes(INLINE_LIMIT))
-    assert len(store.batch(99)[2]) == 1
+    assert len(batch(store, 99)[2]) == 1
 
 
 def test_an_item_longer_than_a_peer_would_make_it_is_alone():
     store = make(bytes(MAX_FRAME), b"a")
-    assert store.batch(1) == (0, 0, [bytes(MAX_FRAME)])
-    assert store.batch(9) == (1, 0, [b"a"])
+    assert batch(store, 1) == (0, 0, [bytes(MAX_FRAME)])
+    assert batch(store, 9) == (1, 0, [b"a"])
 
 
 def test_a_parcel_is_alone():
     first, second = parcel(), parcel()
     store = make(first, b"a", second, b"b")
-    assert store.batch(9) == (0, 0, [first])
-    assert store.batch(9) == (1, 0, [b"a"])
-    assert store.batch(9) == (2, 0, [second])
-    assert store.batch(9) == (3, 0, [b"b"])
+    assert batch(store, 9) == (0, 0, [first])
+    assert batch(store, 9) == (1, 0, [b"a"])
+    assert batch(store, 9) == (2, 0, [second])
+    assert batch(store, 9) == (3, 0, [b"b"])
 
 
 def test_what_returned_is_sent_first_and_as_it_was():
     store = make(*[b"x"] * 9)
-    store.batch(9)
+    batch(store, 9)
     for seq, attempts in ((4, 0), (1, 0), (2, 0), (3, 1), (6, 0)):
         store.restore(stray(seq, b"%d" % seq, attempts))
     store.put(b"fresh")
-    assert store.batch(9) == (1, 0, [b"1", b"2"]), "3 has failed once"
-    assert store.batch(9) == (3, 1, [b"3"])
-    assert store.batch(9) == (4, 0, [b"4"]), "5 is elsewhere"
-    assert store.batch(9) == (6, 0, [b"6"])
-    assert store.batch(9) == (9, 0, [b"fresh"])
+    assert batch(store, 9) == (1, 0, [b"1", b"2"]), "3 has failed once"
+    assert batch(store, 9) == (3, 1, [b"3"])
+    assert batch(store, 9) == (4, 0, [b"4"]), "5 is elsewhere"
+    assert batch(store, 9) == (6, 0, [b"6"])
+    assert batch(store, 9) == (9, 0, [b"fresh"])
 
 
 def test_what_returned_is_sent_in_batches_that_fit():
     store = make(*[b"x"] * 4)
-    store.batch(4)
+    batch(store, 4)
     for seq in range(4):
         store.restore(stray(seq, bytes(7000)))
-    assert len(store.batch(1)[2]) == 1
-    assert len(store.batch(9)[2]) == 2
-    assert len(store.batch(9)[2]) == 1
+    assert len(batch(store, 1)[2]) == 1
+    assert len(batch(store, 9)[2]) == 2
+    assert len(batch(store, 9)[2]) == 1
 
 
 def test_a_parcel_that_returned_is_alone():
     store = make(*[b"x"] * 3)
-    store.batch(3)
+    batch(store, 3)
     payloads: list[Payload] = [b"a", parcel(), b"c"]
     for seq, payload in enumerate(payloads):
         store.restore(stray(seq, payload))
-    assert [len(store.batch(9)[2]) for _ in range(3)] == [1, 1, 1]
+    assert [len(batch(store, 9)[2]) for _ in range(3)] == [1, 1, 1]
 
 
 @given(
@@ -323,7 +330,7 @@ def test_every_batch_fits_into_a_frame(runs):
     for count, size in runs:
         store.put_many([bytes(size)] * count)
     while store.waiting:
-        seq, attempts, payloads = store.batch(1 << 30)
+        seq, attempts, payloads = batch(store, 1 << 30)
         assert seq + len(payloads) == store.head
         assert len(encode_items(seq, attempts, payloads)) <= MAX_FRAME  # type: ignore[arg-type]
 
@@ -331,8 +338,8 @@ def test_every_batch_fits_into_a_frame(runs):
 def test_many_small_items_that_grow_fit_into_a_frame():
     # The lengths take room as well, four bytes for each of 2,048 items.
     store = make(*[bytes(8)] * 2176, *[bytes(29)] * 4096)
-    assert len(store.batch(1 << 30)[2]) == 128
-    assert len(store.batch(1 << 30)[2]) == 2048
+    assert len(batch(store, 1 << 30)[2]) == 128
+    assert len(batch(store, 1 << 30)[2]) == 2048
     while store.waiting:
-        seq, _, payloads = store.batch(1 << 30)
+        seq, _, payloads = batch(store, 1 << 30)
         assert len(encode_items(seq, 0, payloads)) <= MAX_FRAME  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from pickle import PickleBuffer
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from aioprocq import JoinableQueue, Queue
 from aioprocq.machines.record import DeadRecord
@@ -215,6 +217,63 @@ def test_in_a_queue_bounded_in_bytes_each_item_is_checked(faces: Faces) -> None:
     assert len(next(iter(found))) == 1
     with pytest.raises(ValueError, match="never fits"):
         list(chunks(station(faces, max_bytes=50), [b"y" * 99]))
+
+
+def flat(found: Any) -> tuple[list[Any], list[int], str]:
+    """What chunks are made of, how many that is in each, and the failure after them."""
+    items: list[Any] = []
+    counts: list[int] = []
+    failure = ""
+    try:
+        for chunk in found:
+            items += [one if type(one) is bytes else one.head for one in chunk]
+            counts.append(len(chunk))
+    except TypeError as error:
+        failure = str(error)
+    return items, counts, failure
+
+
+UNLIKE: list[Any] = [
+    None,
+    {"id": 1, "args": [1, 2]},
+    "x" * 300,
+    "x" * (BATCH_BYTES // 3),
+    "x" * OUT_OF_BAND,
+    threading.Lock(),
+]
+
+
+@given(st.lists(st.sampled_from(UNLIKE), max_size=300), st.sampled_from([list, tuple]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_a_list_becomes_what_any_iterable_does(
+    faces: Faces, items: list[Any], kind: Callable[[list[Any]], Any]
+) -> None:
+    here = faces.made[0]._handle.station if faces.made else station(faces)
+    found, counts, failure = flat(chunks(here, kind(items)))
+    expected_items, _, expected_failure = flat(chunks(here, iter(items)))
+    assert found == expected_items
+    assert failure == expected_failure
+    assert all(counts)
+
+
+def test_a_list_of_small_items_fills_its_batches(faces: Faces) -> None:
+    items = [{"id": at, "name": "job-123", "args": [1, 2, 3]} for at in range(2000)]
+    _, counts, _ = flat(chunks(station(faces), items))
+    _, one_by_one, _ = flat(chunks(station(faces), iter(items)))
+    assert len(counts) <= len(one_by_one) + 1
+
+
+def test_only_a_few_of_a_list_are_pickled_before_the_first_is_put(faces: Faces) -> None:
+    """They may all be large."""
+    pickled: list[int] = []
+
+    class Counted:
+        def __reduce__(self) -> Any:
+            pickled.append(1)
+            return str, ("x" * (BATCH_BYTES // 2),)
+
+    next(iter(chunks(station(faces), [Counted() for _ in range(1000)])))
+    assert len(pickled) <= 4
 
 
 def test_what_came_before_a_failure_is_kept(faces: Faces) -> None:

@@ -36,7 +36,7 @@ def pickled(*items: Any) -> Batch:
 
 
 def batch_of(pickles: list[bytes]) -> Batch:
-    data = encode_list(pickles)
+    data = encode_list(pickles, list(map(len, pickles)), b"")
     return Batch(data, len(pickles), len(data))
 
 

@@ -31,7 +31,7 @@ def batch_of(items: list[Any]) -> Batch:
 
 
 def batch_of_pickles(pickles: list[bytes]) -> Batch:
-    data = encode_list(pickles)
+    data = encode_list(pickles, list(map(len, pickles)), b"")
     return Batch(data + b"rest", len(pickles), len(data))
 
 
@@ -139,7 +139,7 @@ def test_a_batch_looks_for_bytes_among_its_items_only() -> None:
 
 
 def test_lengths_that_do_not_add_up() -> None:
-    data = bytearray(encode_list([b"abc.", b"de."]))
+    data = bytearray(encode_list([b"abc.", b"de."], [4, 3], b""))
     data[-4] += 1
     with pytest.raises(ProtocolError, match="do not add up"):
         Batch(bytes(data), 2, len(data))
@@ -147,6 +147,6 @@ def test_lengths_that_do_not_add_up() -> None:
 
 @pytest.mark.parametrize("count", [0, 3, 1000])
 def test_a_batch_that_says_it_is_longer_than_it_is(count: int) -> None:
-    data = encode_list([b"."])
+    data = encode_list([b"."], [1], b"")
     with pytest.raises(ProtocolError, match=f"a batch of {count} items"):
         Batch(data, count, len(data))

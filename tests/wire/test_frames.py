@@ -218,7 +218,7 @@ def test_frames_of_a_fixed_length_cut_or_prolonged(data):
 def test_a_batch_that_was_cut_short(items, draw):
     for data, decode in (
         (frames.encode_batch(items), frames.decode_batch),
-        (frames.encode_items(3, 0, items), frames.decode_items),
+        (frames.encode_items(3, 0, [i + b"." for i in items]), frames.decode_items),
     ):
         cut = draw.draw(st.integers(1, len(data) - 1))
         with pytest.raises(ProtocolError):
