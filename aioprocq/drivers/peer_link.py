@@ -107,7 +107,11 @@ class PeerLink(PeerReading):
             page, joinable=settings.joinable, sized=settings.max_bytes is not None
         )
         self._send, self._receive = lanes.up.send, lanes.down.recv
-        self._ring = RingWriter(page, memory) if RINGS and not PORTABLE else None
+        # Where bytes are counted, each item is announced with its own.
+        if RINGS and not PORTABLE and settings.max_bytes is None:
+            self._ring = RingWriter(page, memory)
+        else:
+            self._ring = None
         self._sent = True
         # An owner that shuts the queue down says so before it looks for dials: who
         # sees it open here has its puts counted.

@@ -16,11 +16,11 @@ from ..machines.peer import Peer
 from ..machines.record import Waiter
 from ..wire import frames as wire
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Kind
-from ..wire.page import BELL, PUT, ROOM
+from ..wire.page import BELL, PUT, RING_TAIL, ROOM
 from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE
 from .peer_waiting import PeerWaiting
-from .ring import RingWriter
+from .ring import RING_MASK, SHORT, RingWriter, write_of, writes
 from .station import putting
 from .transport import DONTWAIT, send_loaded
 
@@ -49,7 +49,6 @@ class PeerPutting(PeerWaiting):
                 not burst
                 or ring is None
                 or type(payload) is not bytes
-                or machine.sized
                 or machine.outbox
             ):
                 return self._put_message(machine, payload)
@@ -65,10 +64,18 @@ class PeerPutting(PeerWaiting):
                 self._check_open()
                 return False
             machine.put = count
-            # What it follows may still be on the lane.
-            if not ring.put(payload, count - 1 if self._sent else None):
-                return self._send_put(machine, payload, 0)
-            self._sent = False
+            # As ``RingWriter.put`` does: likewise.
+            length, tail = len(payload), ring.tail
+            end = tail + 4 + length
+            if self._sent or length >= SHORT or end > ring.limit:
+                # What it follows may still be on the lane.
+                if not ring.put(payload, count - 1 if self._sent else None):
+                    return self._send_put(machine, payload, 0)
+                self._sent = False
+            else:
+                write = writes[length] or write_of(length)
+                write(ring.memory, tail & RING_MASK, length, payload)
+                ring.tail = page[RING_TAIL] = end
         finally:
             lock.release()
         # To release a lock is a fence, as the ring needs one here.

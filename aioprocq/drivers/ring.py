@@ -43,31 +43,32 @@ MOST = RING_BYTES // 8
 
 RINGS = os.uname().machine in ("x86_64", "amd64", "i686", "i386")
 
-_MASK = RING_BYTES - 1
+RING_MASK = RING_BYTES - 1
 _LENGTH = Struct("<I")
 _MARK = Struct("<IQ")
 _SKIP, _AFTER = 0xFFFFFFFF, 0xFFFFFFFE
-_SHORT = 1024
+SHORT = 1024
 # For each length that has occurred, what writes a record of that length in one step.
-_writes: list[Callable[..., None] | None] = [None] * _SHORT
+writes: list[Callable[..., None] | None] = [None] * SHORT
 _fence = threading.Lock()
 """Its operations are atomic ones, before which every store is visible to others."""
 
 
-def _make_write(length: int) -> Callable[..., None]:
-    write = _writes[length] = Struct(f"<I{length}s").pack_into
+def write_of(length: int) -> Callable[..., None]:
+    write = writes[length] = Struct(f"<I{length}s").pack_into
     return write
 
 
 class RingWriter:
     """The peer's side."""
 
-    __slots__ = ("_head", "_memory", "_page", "rung", "tail", "urge_at")
+    __slots__ = ("_page", "limit", "memory", "rung", "tail", "urge_at")
 
     def __init__(self, page: Page, memory: memoryview) -> None:
         self._page = page
-        self._memory = memory
-        self._head = self.tail = 0
+        self.memory = memory
+        self.tail = 0
+        self.limit = RING_BYTES  # how far there is room, and no new lap
         self.rung = 0  # the number of the bell that was rung last
         self.urge_at = BATCH_BYTES  # the tail from which on to look for the head
 
@@ -80,16 +81,11 @@ class RingWriter:
         """
         length = len(payload)
         tail = self.tail
-        at, end = tail & _MASK, tail + 4 + length
-        if (
-            after is not None
-            or length >= _SHORT
-            or at + 4 + length > RING_BYTES
-            or end - self._head > RING_BYTES
-        ):
+        end = tail + 4 + length
+        if after is not None or length >= SHORT or end > self.limit:
             return self._put_anew(payload, after)
-        write = _writes[length] or _make_write(length)
-        write(self._memory, at, length, payload)
+        write = writes[length] or write_of(length)
+        write(self.memory, tail & RING_MASK, length, payload)
         self.tail = self._page[RING_TAIL] = end
         return True
 
@@ -101,18 +97,19 @@ class RingWriter:
         if after is not None:
             record = _MARK.pack(_AFTER, after) + record
         size, tail = len(record), self.tail
-        at = tail & _MASK
+        at = tail & RING_MASK
         if at + size > RING_BYTES:
             tail += RING_BYTES - at
-        self._head = self._page[RING_HEAD]
-        if tail + size - self._head > RING_BYTES:
+        head = self._page[RING_HEAD]
+        if tail + size - head > RING_BYTES:
             return False
         if tail != self.tail:
             if at + 4 <= RING_BYTES:
-                _LENGTH.pack_into(self._memory, at, _SKIP)
+                _LENGTH.pack_into(self.memory, at, _SKIP)
             at = 0
-        self._memory[at : at + size] = record
-        self.tail = self._page[RING_TAIL] = tail + size
+        self.memory[at : at + size] = record
+        self.tail = self._page[RING_TAIL] = tail = tail + size
+        self.limit = min(tail - (tail & RING_MASK), head) + RING_BYTES
         return True
 
     def must_ring(self) -> bool:
@@ -186,7 +183,7 @@ class RingReader:
         found: list[bytes] = []
         self.held_up = False
         while head < tail:
-            at = head & _MASK
+            at = head & RING_MASK
             end = min(RING_BYTES, at + tail - head)
             data = bytes(self._memory[at:end])
             used = self._split(data, found, arrived)

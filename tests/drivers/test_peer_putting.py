@@ -8,7 +8,7 @@ import pytest
 
 from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_putting as module
-from aioprocq.drivers.ring import RINGS
+from aioprocq.drivers.ring import RING_BYTES, RINGS, RingReader
 from aioprocq.wire import frames as wire
 from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, State
 from aioprocq.wire.payload import pack_item
@@ -24,6 +24,7 @@ from .stations import (
     take,
     until,
 )
+from .stub import Stub
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -272,3 +273,27 @@ def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
     peer._pulse_at = 0.0
     with pytest.raises(OwnerLost):
         put(peer, 4)
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+@pytest.mark.parametrize("read", [0, 1, 60, 129])
+def test_a_burst_overwrites_nothing_that_is_not_read_yet(stub: Stub, read: int) -> None:
+    peer = stub.peer
+    peer.fetch()
+    dialled = stub.answer()
+    reader = RingReader(dialled.page, dialled.ring)
+    texts = [b"%4d" % number * 250 for number in range(400)]
+    peer._burst_until = math.inf
+    peer._sent = False
+    ring = peer._ring
+    assert ring is not None
+    for text in texts[:read]:
+        assert peer.put(text)
+    assert reader.take(0) == texts[:read]
+    count = read
+    while not peer._sent:  # in a message: the ring is full
+        peer._burst_until = math.inf
+        assert peer.put(texts[count])
+        count += 1
+    assert (count - 1 - read) * 1004 > RING_BYTES - 2 * 1004
+    assert reader.take(read) == texts[read : count - 1]

@@ -52,6 +52,21 @@ def test_what_is_full_takes_nothing_until_it_was_read(pair: Pair) -> None:
     assert pair.reader.take(count) == [b"y"]
 
 
+@pytest.mark.parametrize("read", [1, 60, 129])
+def test_a_new_lap_ends_where_the_last_one_is_not_read_yet(
+    pair: Pair, read: int
+) -> None:
+    texts = [b"%4d" % number * 250 for number in range(400)]
+    for text in texts[:read]:
+        assert pair.writer.put(text)
+    assert pair.reader.take(0) == texts[:read]
+    count = read
+    while pair.writer.put(texts[count]):
+        count += 1
+    assert (count - read) * 1004 > RING_BYTES - 2 * 1004
+    assert pair.reader.take(read) == texts[read:count]
+
+
 def test_what_is_too_large_is_not_for_the_ring(pair: Pair) -> None:
     assert not pair.writer.put(b"x" * MOST)
     assert not pair.reader.waits
