@@ -56,7 +56,7 @@ def encode_list(
 class Batch:
     """What ``encode_list`` made; raises ProtocolError for anything else."""
 
-    __slots__ = ("_end", "_lengths", "data")
+    __slots__ = ("_end", "_lengths", "_sums", "data")
 
     def __init__(self, data: bytes, size: int, end: int) -> None:
         table = end - 4 * size
@@ -64,6 +64,7 @@ class Batch:
         if size == 0 or self._end < len(_BEGIN):
             raise ProtocolError(f"a batch of {size} items in {len(data)} bytes")
         self._lengths: tuple[int, ...] = unpack_from(f"<{size}I", data, table)
+        self._sums: list[int] = []
         self.data = data
         if sum(self._lengths) - size != self._end - len(_BEGIN):
             raise ProtocolError("the lengths of a batch do not add up to its size")
@@ -98,22 +99,27 @@ class Batch:
         raise ProtocolError("an item of a batch is not one item")
 
     def _load_in_parts(self, suspects: list[int]) -> list[object]:
-        data, ends = self.data, self._ends()
+        data, end_of = self.data, self._end_of
         items: list[object] = []
         for at in suspects:
             if at > len(items):
-                part = data[ends[len(items)] : ends[at]]
+                part = data[end_of(len(items)) : end_of(at)]
                 items += self._load_list(_BEGIN + part + _END, at - len(items))
-            items.append(loads(data[ends[at] : ends[at + 1]] + _STOP))
+            items.append(loads(data[end_of(at) : end_of(at + 1)] + _STOP))
         if len(items) < len(self):
-            part = data[ends[len(items)] : ends[-1]]
+            part = data[end_of(len(items)) : self._end]
             items += self._load_list(_BEGIN + part + _END, len(self) - len(items))
         return items
 
+    def _end_of(self, count: int) -> int:
+        # Where so many items end. Each length is that of a whole pickle, with its STOP.
+        if not self._sums:
+            self._sums = list(accumulate(self._lengths, initial=len(_BEGIN)))
+        return self._sums[count] - count
+
     def _ends(self) -> list[int]:
-        # Each of the lengths is that of a whole pickle, with its STOP.
-        ends = accumulate(self._lengths, initial=len(_BEGIN))
-        return list(map(sub, ends, count()))
+        self._end_of(0)
+        return list(map(sub, self._sums, count()))
 
     def _suspects(self) -> list[int]:
         # Which items take something from the memo, or may do so: what looks like the
@@ -141,16 +147,14 @@ class Batch:
         # if it is not. What an item takes it has memoized before.
         data, end = self.data, self._end
         found: set[int] = set()
-        ends: list[int] = []
         at = data.find(_BINGET, 0, end)
         for _ in range(_MOST_LOOKS):
             if at < 0:
                 return sorted(found)
             taken = data[at + 1]
             if 2 * taken < _MIDDLING:
-                ends = ends or self._ends()
-                which = bisect(ends, at) - 1
-                if data.count(_MEMOIZE, ends[which], at) > taken:
+                which = bisect(range(len(self)), at, key=self._end_of) - 1
+                if data.count(_MEMOIZE, self._end_of(which), at) > taken:
                     found.add(which)
             at = data.find(_BINGET, at + 1, end)
         return None
