@@ -30,6 +30,7 @@ import os
 import threading
 from collections.abc import Callable
 from struct import Struct
+from typing import Any
 
 from ..errors import ProtocolError
 from ..wire.frames import BATCH_BYTES
@@ -50,6 +51,9 @@ _SKIP, _AFTER = 0xFFFFFFFF, 0xFFFFFFFE
 SHORT = 1024
 # For each length that has occurred, what writes a record of that length in one step.
 writes: list[Callable[..., None] | None] = [None] * SHORT
+# And what reads a row of such records.
+_ROW = 8
+_rows: list[Callable[[bytes, int], tuple[Any, ...]] | None] = [None] * SHORT
 _fence = threading.Lock()
 """Its operations are atomic ones, before which every store is visible to others."""
 
@@ -57,6 +61,11 @@ _fence = threading.Lock()
 def write_of(length: int) -> Callable[..., None]:
     write = writes[length] = Struct(f"<I{length}s").pack_into
     return write
+
+
+def _row_of(length: int) -> Callable[[bytes, int], tuple[Any, ...]]:
+    row = _rows[length] = Struct("<" + f"I{length}s" * _ROW).unpack_from
+    return row
 
 
 class RingWriter:
@@ -200,9 +209,20 @@ class RingReader:
         # Up to the end, to where the rest of a lap is skipped, or to where something
         # has to come first.
         at, size = 0, len(data)
+        last, row_at = -1, 0
         unpack, append = _LENGTH.unpack_from, found.append
         while at + 4 <= size:
             (length,) = unpack(data, at)
+            if length == last and length < SHORT and at >= row_at:
+                # Likely, there are more of the same length.
+                row_at = at + _ROW * (4 + length)
+                if row_at <= size:
+                    row = (_rows[length] or _row_of(length))(data, at)
+                    if row[::2] == (length,) * _ROW:
+                        found += row[1::2]
+                        at = row_at
+                        continue
+            last = length
             if length >= MOST:
                 if length == _SKIP:
                     return at

@@ -7,6 +7,7 @@ from collections.abc import MutableSequence
 from typing import Any
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -65,6 +66,32 @@ def test_a_new_lap_ends_where_the_last_one_is_not_read_yet(
         count += 1
     assert (count - read) * 1004 > RING_BYTES - 2 * 1004
     assert pair.reader.take(read) == texts[read:count]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 5, 250, 1023, 1024]), st.integers(1, 30)),
+        max_size=12,
+    )
+)
+def test_rows_of_one_length_come_out_as_they_went_in(
+    rows: list[tuple[int, int]],
+) -> None:
+    pair = Pair()
+    texts = [
+        b"%c" % (number + at & 255) * length
+        for at, (length, count) in enumerate(rows)
+        for number in range(count)
+    ]
+    written = [text for text in texts if pair.writer.put(text)]
+    assert pair.reader.take(0) == written
+
+
+def test_a_row_that_a_length_is_not_of(pair: Pair) -> None:
+    for other in range(30):
+        texts = [b"%3d" % at + b"!" * (at == other) for at in range(30)]
+        assert all(map(pair.writer.put, texts))
+        assert pair.reader.take(0) == texts
 
 
 def test_what_is_too_large_is_not_for_the_ring(pair: Pair) -> None:
@@ -185,6 +212,14 @@ class Traffic(RuleBasedStateMachine):
             self.send(data)
             return
         self.last_was_sent = False
+        self.must_look = True
+
+    @precondition(lambda self: not self.must_look)
+    @rule(size=sizes, count=st.integers(2, 40))
+    def write_a_row(self, size: int, count: int) -> None:
+        for _ in range(count):
+            self.write(size)
+            self.must_look = False  # as in a burst, where the bell is seldom due
         self.must_look = True
 
     @precondition(lambda self: self.must_look)
