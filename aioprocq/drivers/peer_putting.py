@@ -64,7 +64,7 @@ class PeerPutting(PeerWaiting):
                 self._check_open()
                 return False
             machine.put = count
-            # As ``RingWriter.put`` does: likewise.
+            # As ``RingWriter.put`` does; most items in one step, and without a call.
             length, tail = len(payload), ring.tail
             end = tail + 4 + length
             if self._sent or length >= SHORT or end > ring.limit:

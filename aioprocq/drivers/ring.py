@@ -77,7 +77,9 @@ class RingWriter:
         self._page = page
         self.memory = memory
         self.tail = 0
-        self.limit = RING_BYTES  # how far there is room, and no new lap
+        #: How far there is room, and no new lap: short records that follow another
+        #: one here, and end before that, are written by ``PeerPutting.put`` itself.
+        self.limit = RING_BYTES
         self.rung = 0  # the number of the bell that was rung last
         self.urge_at = BATCH_BYTES  # the tail from which on to look for the head
 
@@ -88,17 +90,6 @@ class RingWriter:
         without that, what was written here before. See then whether to ring: after a
         fence, when the page's ``BELL`` is not ``rung``, or ``tail`` beyond ``urge_at``.
         """
-        length = len(payload)
-        tail = self.tail
-        end = tail + 4 + length
-        if after is not None or length >= SHORT or end > self.limit:
-            return self._put_anew(payload, after)
-        write = writes[length] or write_of(length)
-        write(self.memory, tail & RING_MASK, length, payload)
-        self.tail = self._page[RING_TAIL] = end
-        return True
-
-    def _put_anew(self, payload: bytes, after: int | None) -> bool:
         # A record is in one piece: at the beginning, if it does not fit at the end.
         if len(payload) >= MOST:
             return False

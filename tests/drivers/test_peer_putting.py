@@ -275,25 +275,49 @@ def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
         put(peer, 4)
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
-@pytest.mark.parametrize("read", [0, 1, 60, 129])
-def test_a_burst_overwrites_nothing_that_is_not_read_yet(stub: Stub, read: int) -> None:
+def in_a_burst(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, RingReader]:
+    """A peer that has just put something into its ring, and who reads that."""
+    monkeypatch.setattr(module, "_BURST", 1000.0)
     peer = stub.peer
     peer.fetch()
     dialled = stub.answer()
-    reader = RingReader(dialled.page, dialled.ring)
-    texts = [b"%4d" % number * 250 for number in range(400)]
     peer._burst_until = math.inf
     peer._sent = False
-    ring = peer._ring
-    assert ring is not None
+    assert peer._ring is not None
+    return peer, RingReader(dialled.page, dialled.ring)
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+@pytest.mark.parametrize("read", [0, 1, 60, 129])
+def test_a_burst_overwrites_nothing_that_is_not_read_yet(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, read: int
+) -> None:
+    peer, reader = in_a_burst(stub, monkeypatch)
+    texts = [b"%4d" % number * 250 for number in range(400)]
     for text in texts[:read]:
         assert peer.put(text)
     assert reader.take(0) == texts[:read]
     count = read
     while not peer._sent:  # in a message: the ring is full
-        peer._burst_until = math.inf
         assert peer.put(texts[count])
         count += 1
     assert (count - 1 - read) * 1004 > RING_BYTES - 2 * 1004
     assert reader.take(read) == texts[read : count - 1]
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+@pytest.mark.parametrize("pace", [1, 40, 190])
+def test_a_burst_goes_on_for_many_laps(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, pace: int
+) -> None:
+    peer, reader = in_a_burst(stub, monkeypatch)
+    texts = [b"%d." % number * (number % 200) for number in range(2000)]
+    texts = [text[: 1100 * (number % 3)] for number, text in enumerate(texts)]
+    assert sum(map(len, texts)) > 4 * RING_BYTES
+    found: list[bytes] = []
+    for number, text in enumerate(texts, 1):
+        assert peer.put(text)
+        if number % pace == 0:
+            found += reader.take(len(found))
+    assert found + reader.take(len(found)) == texts
+    assert not peer._sent
