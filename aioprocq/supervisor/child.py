@@ -192,6 +192,11 @@ class Child:
             self._watching = False
             self._loop.remove_reader(self._control.fileno())
 
+    def look(self) -> None:
+        """See whether it has ended, if nothing has told of that."""
+        if self.process.exited():
+            self._on_exit()
+
     def _on_exit(self) -> None:
         self.read()
         status = self.process.reap()

@@ -29,6 +29,9 @@ from .worker import Worker
 
 __all__ = ["WorkerGroup"]
 
+_LOOK = 0.5
+"""Seconds between two looks at workers whose end is waited for."""
+
 
 class Parent(Protocol):
     """The supervisor, as a group sees it."""
@@ -462,17 +465,31 @@ class WorkerGroup:
             worker.hurry()
 
     async def gone(self) -> None:
-        """Wait until no process is left."""
-        await self._until(lambda: not any(worker.alive for worker in self.workers))
+        """Wait until no process is left.
+
+        A second Ctrl-C is raised wherever the loop is. It may have cut short what
+        was to stop a worker, or to tell of its end, so this looks for itself, too.
+        """
+        while any(worker.alive for worker in self.workers):
+            for worker in self.workers:
+                worker.see_to_its_end()
+            look = self._loop.call_later(_LOOK, self.changed)
+            try:
+                await self._change()
+            finally:
+                look.cancel()
 
     async def _until(self, reached: Callable[[], object]) -> None:
         while not reached():
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.remove(waiter)
+            await self._change()
+
+    async def _change(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
 
 
 def _tried(workers: list[Worker]) -> bool:

@@ -34,8 +34,12 @@ logger = logging.getLogger("aioprocq")
 DUMP_TIME = 0.5
 """Seconds between asking for the stacks of what does not stop, and killing it."""
 
+_LATEST = 1.0
+"""Seconds that a timer may be late before it counts as one that was lost."""
+
 _JITTER = 0.1
 _RUNNING = (WorkerState.STARTING, WorkerState.READY)
+_ENDING = (WorkerState.DRAINING, WorkerState.STOPPING)
 
 
 class Keeper(Protocol):
@@ -85,6 +89,7 @@ class Worker:
         self._options = options
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._dues: dict[str, float] = {}
         self._finished = False
         self._ready_at = 0.0
         self._oom_kills = 0
@@ -276,6 +281,18 @@ class Worker:
         else:
             self.stop(self.slot.planned or ExitReason.SHUTDOWN)
 
+    def see_to_its_end(self) -> None:
+        """Go on with its end where that was cut short."""
+        if self.child is not None:
+            self.child.look()
+        if self.slot.state in _ENDING and not self._is_limited():
+            self.kill()
+
+    def _is_limited(self) -> bool:
+        due = self._loop.time() - _LATEST
+        limits = ("drain", "stop", "kill")
+        return any(self._dues[kind] > due for kind in limits if kind in self._timers)
+
     # It is gone
 
     def gone(self, departure: Departure) -> None:
@@ -424,6 +441,7 @@ class Worker:
     def _after(self, kind: str, delay: float, call: Callable[[], object]) -> None:
         self._cancel(kind)
         self._timers[kind] = self._loop.call_later(delay, call)
+        self._dues[kind] = self._loop.time() + delay
 
     def _cancel(self, kind: str) -> None:
         timer = self._timers.pop(kind, None)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from typing import Any
 
 import pytest
 
 import aioprocq
 from aioprocq import Backoff, ExitReason
+from aioprocq.supervisor.worker import Worker
 
 from . import roles, targets
-from .watching import exists, pids, rest, soon, until
+from .watching import DEADLINE, exists, pids, rest, soon, until
 
 pytestmark = pytest.mark.both_loops
 
@@ -125,3 +127,52 @@ async def test_the_window_forgets(tmp_path):
     assert figures.restarts >= 3
     assert figures.workers[0].restarts == figures.restarts
     assert figures.exits["error"] == figures.restarts
+
+
+# A second Ctrl-C raises KeyboardInterrupt wherever the loop is: what it cuts short is
+# gone on with when the supervisor ends.
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("call", ["stop", "drain"])
+async def test_workers_end_that_were_about_to_be_told(monkeypatch, call):
+    out: Any = aioprocq.Queue()
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(ZeroDivisionError):
+            async with aioprocq.Supervisor() as supervisor:
+                group = await supervisor.start(
+                    roles.stall, out, count=2, stop_timeout=0.1, drain_timeout=1000.0
+                )
+                with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                    patch.setattr(Worker, "_tell", interrupt)
+                    group.stop() if call == "stop" else group.drain(time.monotonic())
+                raise ZeroDivisionError
+    assert pids(group) == []
+
+
+async def test_workers_end_whose_limit_was_lost(monkeypatch):
+    monkeypatch.setattr("aioprocq.supervisor.worker._LATEST", 0.0)
+    out: Any = aioprocq.Queue()
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(ZeroDivisionError):
+            async with aioprocq.Supervisor() as supervisor:
+                group = await supervisor.start(roles.stall, out, stop_timeout=0.0)
+                group.stop()
+                (worker,) = group.workers
+                worker._timers["stop"].cancel()
+                raise ZeroDivisionError
+    assert pids(group) == []
+
+
+async def test_workers_have_ended_whose_exit_was_not_heard_of():
+    out: Any = aioprocq.Queue()
+    async with asyncio.timeout(DEADLINE):
+        async with aioprocq.Supervisor() as supervisor:
+            group = await supervisor.start(roles.stall, out, restart="never")
+            (worker,) = group.workers
+            worker.child.process.unwatch()
+            worker.kill()
+    assert group.statistics().exits == {"signal": 1}
