@@ -21,7 +21,7 @@ SERVED = [name for name in FACES if name != "sync-owner"]
 NO_NUMBERS: list[Any] = ["3", [], None, 1j, object()]
 
 
-@pytest.mark.parametrize("maxsize", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize("maxsize", NO_NUMBERS, ids=lambda n: type(n).__name__)
 @pytest.mark.parametrize("kind", ["Queue", "JoinableQueue"])
 def test_maxsize_must_be_a_real_number(kind: str, maxsize: Any) -> None:
     with pytest.raises(TypeError, match="maxsize"):
