@@ -56,7 +56,7 @@ class PeerLink(PeerReading):
     """The connection of one process to a queue that another owns."""
 
     # What every put looks at, as in ``Station``.
-    __slots__ = ("_burst_until", "_listed", "_pulse_at", "_ring", "_sent", "_shut")
+    __slots__ = ("_quick_until", "_ring", "_sent")
 
     def __init__(
         self, settings: Settings, reception: Descriptor, page_file: Descriptor
@@ -69,9 +69,11 @@ class PeerLink(PeerReading):
         self._dialling: Lanes | None = None
         self._looked_at = -1
         self._ring: RingWriter | None = None
-        self._listed = False  # in ``putting``
         self._sent = True  # whether what was put last is in a message
+        #: Until then a put may go into the ring, and need not look around.
+        self._quick_until = 0.0
         self._burst_until = self._pulse_at = 0.0
+        self._burst_from = 0  # the puts that count for ``_burst_until``
         self._lost = self._disposed = False
         self._shut = False
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
@@ -160,6 +162,7 @@ class PeerLink(PeerReading):
 
     def _lose(self) -> None:
         self._lost = True
+        self._quick_until = 0.0
         self._end_waits()
         self._mourned = self.machine or self._mourned
         self.machine = None  # so that one look tells every call

@@ -29,6 +29,9 @@ __all__ = ["PeerPutting"]
 _BURST = 0.0001
 """Seconds within which a put that follows another belongs to the same burst."""
 
+_MOST_OTHERS = 10
+"""Puts that may have made a burst longer since the last look at its end."""
+
 
 class PeerPutting(PeerWaiting):
     """What one process puts into a queue that another owns."""
@@ -38,24 +41,14 @@ class PeerPutting(PeerWaiting):
         lock = self.lock
         lock.acquire()
         try:
-            machine = self.machine or self._user()
             now = time.monotonic()
-            burst, self._burst_until = now < self._burst_until, now + _BURST
-            ring = self._ring
-            if not self._listed:
-                self._listed = True
-                putting[self] = None
-            if (
-                not burst
-                or ring is None
-                or type(payload) is not bytes
-                or machine.outbox
+            if type(payload) is not bytes or (
+                now >= self._quick_until and not self._begin_quick(now)
             ):
-                return self._put_message(machine, payload)
-            if now > self._pulse_at:
-                self._feel_pulse(now)
-            if self._shut:
-                self._check_open()
+                return self._put_message(self.machine or self._user(), payload)
+            machine, ring = self.machine, self._ring
+            assert machine is not None
+            assert ring is not None
             # As ``begin_one`` does, which costs one call more for each item.
             page, count = machine.page, machine.put + 1
             page[PUT] = count
@@ -83,15 +76,35 @@ class PeerPutting(PeerWaiting):
             self._ring_bell(ring)
         return True
 
+    def _begin_quick(self, now: float) -> bool:
+        """Whether a put belongs to a burst; until ``_quick_until`` others do, too."""
+        machine = self.machine
+        if machine is None:
+            machine, now = self._user(), time.monotonic()  # to dial takes a while
+        putting[self] = None
+        others = min(machine.put - self._burst_from, _MOST_OTHERS)
+        burst = now < self._burst_until + others * _BURST
+        self._burst_until, self._burst_from = now + _BURST, machine.put + 1
+        self._quick_until = 0.0
+        if not burst or self._ring is None or machine.outbox:
+            return False
+        if now > self._pulse_at:
+            self._feel_pulse(now)
+        if self._shut:
+            self._check_open()
+        self._quick_until = self._pulse_at
+        return True
+
     def _ring_bell(self, ring: RingWriter) -> None:
         with self.lock:
             if ring.must_ring():
+                self._quick_until = 0.0  # the hub sleeps: see whether it still is one
                 self._send_bell()
 
     def tell(self, *, burst: bool) -> None:
         """Tell the owner of what lies unread in the ring, if it takes its time."""
         with self.lock:
-            self._listed = False
+            self._quick_until = 0.0
             if not burst:
                 self._burst_until = 0.0
             if not self._lost and self._ring is not None and self._ring.lies_unread:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from aioprocq import OwnerLost, QueueShutDown
 from aioprocq.drivers import peer_putting as module
 from aioprocq.drivers.ring import RING_BYTES, RINGS, RingReader
+from aioprocq.drivers.transport import DONTWAIT
 from aioprocq.wire import frames as wire
+from aioprocq.wire.frames import MAX_FRAME
 from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, State
 from aioprocq.wire.payload import pack_item
 
@@ -270,7 +273,7 @@ def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
     # Nothing is sent: the bell was rung, and the ring has room.
     peer._ring.rung = peer.machine.page[BELL]
     peer._burst_until = math.inf
-    peer._pulse_at = 0.0
+    peer._pulse_at = peer._quick_until = 0.0
     with pytest.raises(OwnerLost):
         put(peer, 4)
 
@@ -321,3 +324,110 @@ def test_a_burst_goes_on_for_many_laps(
             found += reader.take(len(found))
     assert found + reader.take(len(found)) == texts
     assert not peer._sent
+
+
+class Clock:
+    """The time as puts see it: it passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+def begun(stub: Stub) -> tuple[Any, Any]:
+    """A peer whose second put went into its ring, and the hub's ends."""
+    peer = stub.peer
+    assert peer.put(ITEM)
+    assert peer.put(ITEM)
+    dialled = stub.answer()
+    assert sent(dialled) == [ITEM]
+    assert not peer._sent
+    return peer, dialled
+
+
+def sent(dialled: Any) -> list[bytes]:
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(dialled.up.recv(MAX_FRAME, DONTWAIT))
+    return found
+
+
+ITEM = pickle.dumps("item")
+LOOKS = 5  # as many puts as there are between two looks at the clock, and more, each
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+@pytest.mark.parametrize(("pace", "goes_on"), [(0.9, True), (1.1, False)])
+def test_a_burst_goes_on_for_as_long_as_its_pace(
+    stub: Stub, clock: Clock, pace: float, goes_on: bool
+) -> None:
+    peer, dialled = begun(stub)
+    for _ in range(LOOKS * module._MOST_OTHERS):
+        clock.now += pace * module._BURST
+        assert peer.put(ITEM)
+    assert (sent(dialled) == []) is goes_on
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_who_has_to_ring_sends_what_comes_later(stub: Stub, clock: Clock) -> None:
+    peer, dialled = begun(stub)
+    dialled.page[BELL] += 1
+    assert peer.put(ITEM)
+    assert sent(dialled) == [wire.REPORT]
+    clock.now += 5 * module._BURST
+    assert peer.put(ITEM)
+    assert sent(dialled) == [ITEM]
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_a_burst_notices_in_time_that_nobody_reads_any_more(
+    stub: Stub, clock: Clock
+) -> None:
+    peer, _ = begun(stub)
+    for end in stub.ends:
+        end.close()
+    with pytest.raises(OwnerLost):
+        for _ in range(2 * module._MOST_OTHERS):
+            clock.now += 0.9 * module._BURST
+            assert peer.put(ITEM)
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_a_burst_ends_with_its_owner(stub: Stub, clock: Clock) -> None:
+    peer, _ = begun(stub)
+    for end in stub.ends:
+        end.close()
+    peer.fetch()
+    with pytest.raises(OwnerLost):
+        peer.put(ITEM)
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_a_burst_ends_with_a_shutdown_from_here(stub: Stub, clock: Clock) -> None:
+    peer, _ = begun(stub)
+    peer.shutdown(immediate=False)
+    with pytest.raises(QueueShutDown):
+        peer.put(ITEM)
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+def test_what_could_not_be_sent_does_not_stay_behind_a_burst(
+    stub: Stub, clock: Clock
+) -> None:
+    peer, dialled = begun(stub)
+    peer.machine.outbox.append(wire.LOOK)
+    clock.now += 0.9 * module._BURST
+    for _ in range(2 * module._MOST_OTHERS):
+        clock.now += 0.9 * module._BURST
+        assert peer.put(ITEM)
+    assert sent(dialled) == [wire.LOOK, ITEM]
