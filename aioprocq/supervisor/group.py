@@ -470,14 +470,17 @@ class WorkerGroup:
         A second Ctrl-C is raised wherever the loop is. It may have cut short what
         was to stop a worker, or to tell of its end, so this looks for itself, too.
         """
-        while any(worker.alive for worker in self.workers):
-            for worker in self.workers:
-                worker.see_to_its_end()
+        while self._see_to_ends():
             look = self._loop.call_later(_LOOK, self.changed)
             try:
                 await self._change()
             finally:
                 look.cancel()
+
+    def _see_to_ends(self) -> bool:
+        for worker in self.workers:
+            worker.see_to_its_end()
+        return any(worker.alive for worker in self.workers)
 
     async def _until(self, reached: Callable[[], object]) -> None:
         while not reached():
