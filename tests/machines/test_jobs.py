@@ -244,6 +244,7 @@ def test_any_order_of_events():
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_any_order_of_events_for_long():
     run_state_machine_as_test(
         Model, settings=settings(max_examples=5000, stateful_step_count=100)
