@@ -266,7 +266,7 @@ class Queue(_Generic[T]):
         """
         until = None if timeout is None else check_timeout(timeout)
         station = self._handle.station
-        holder = task_holder() if self._joinable else None
+        holder = task_holder() if station.joinable else None
         payload: Any = station.take(holder)
         if payload is None:
             payload = await self._wait_to_get(station.take, holder, until)
@@ -324,7 +324,7 @@ class Queue(_Generic[T]):
         asks the owner. Raises otherwise as ``get`` does.
         """
         station = self._handle.station
-        holder = task_holder() if self._joinable else None
+        holder = task_holder() if station.joinable else None
         payload = station.take(holder)
         if payload is None:
             station.refresh()
@@ -345,7 +345,7 @@ class Queue(_Generic[T]):
         check_count(max_items, "max_items")
         items = [await self.get(timeout=timeout)]
         station = self._handle.station
-        holder = task_holder() if self._joinable else None
+        holder = task_holder() if station.joinable else None
         while len(items) < max_items:
             if more := station.take_many(holder, max_items - len(items)):
                 items += more  # type: ignore[arg-type]
