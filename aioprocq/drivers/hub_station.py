@@ -172,7 +172,7 @@ class HubStation(HubWatch):
             if self._plain and not (self._unsettled or hub.joiners or hub.peer_joins):
                 # As ``Store.take_plain`` does, which costs one call more for each item.
                 store = hub.store
-                if store.returned or not store.fresh:
+                if store.returned or store.sized or not store.fresh:
                     return store.take_plain()
                 store.head += 1
                 store.finished += 1

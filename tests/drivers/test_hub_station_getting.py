@@ -45,6 +45,15 @@ def hand(hub: HubStation, peer: Any, *items: object) -> None:
 # Getting
 
 
+def test_bytes_are_counted_also_where_their_bound_is_never_reached(
+    stations: Stations,
+) -> None:
+    hub = stations.hub(max_bytes=UNLIMITED)
+    put(hub, "one", "two")
+    assert [take(hub), take(hub)] == ["one", "two"]
+    assert hub.hub.store.size == 0
+
+
 def awake(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     """A hub that looks at its rings anyway, soon, and a peer in a burst."""
     monkeypatch.setattr(peer_putting, "_BURST", 1000.0)
