@@ -138,7 +138,7 @@ class HubLink(HubRings):
             self.quick = self._granted_quick = 0
             if not untouched:
                 self._carry_out()
-                Station.put_at = time.monotonic()  # the burst may go on
+                self._neighbours.put_at = time.monotonic()  # the burst may go on
 
     def _due(self) -> float | None:
         times = [t for t in (self.hub.deadline, self._retry_at) if t is not None]

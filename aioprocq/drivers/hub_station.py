@@ -20,7 +20,7 @@ from ..wire.frames import BATCH_BYTES, Ask
 from ..wire.page import STATE, UNLIMITED, State
 from ..wire.payload import Payload, size_of
 from .hub_watch import HubWatch
-from .station import Station, Token
+from .station import Token
 from .waiting import running_loop
 
 __all__ = ["HubStation"]
@@ -63,7 +63,7 @@ class HubStation(HubWatch):
             lock.release()
         if hurried and len(self._neighbours) > 1 and running_loop() is self.loop:
             # Many items, and the loop has not had a turn since.
-            self._neighbours.visit(Station.put_at)
+            self._neighbours.visit(self._neighbours.put_at)
         return True
 
     def _fits(self, size: int) -> bool:
@@ -87,11 +87,11 @@ class HubStation(HubWatch):
         # A put that no other follows at once, be it to another queue, needs no flush:
         # that would cost the loop one more turn. Of several in a row the second is
         # the first to need it.
-        burst = self._flush_due or time.monotonic() - Station.put_at < _BURST
+        burst = self._flush_due or time.monotonic() - self._neighbours.put_at < _BURST
         if self._connections and not self._connected_want():
             self._take_in()  # credit may have come while this loop did not wait
         self._carry_out()
-        Station.put_at = time.monotonic()
+        self._neighbours.put_at = time.monotonic()
         if not self._may_hurry or not burst:
             return
         if self.hub.dealer.getters:

@@ -34,11 +34,13 @@ class Neighbour(Protocol):
 class Neighbours:
     """Some hubs, by descriptors that are readable while they have something to do."""
 
-    __slots__ = ("__weakref__", "_hubs", "_poller", "_visit_at", "bursting")
+    __slots__ = ("__weakref__", "_hubs", "_poller", "_visit_at", "bursting", "put_at")
 
     def __init__(self) -> None:
         #: How many of them have items that wait for the loop's next turn.
         self.bursting = 0
+        #: When something was put last, into whichever of them.
+        self.put_at = 0.0
         self._visit_at = 0.0
         self._hubs: dict[int, Neighbour] = {}
         self._poller = select.poll()

@@ -112,9 +112,6 @@ class Station(ABC):
         "sized",
     )
 
-    put_at = 0.0
-    """When an owner on a loop put something last, to whatever queue of this process."""
-
     def __init__(self, settings: Settings) -> None:
         expected.look()
         self.settings = settings

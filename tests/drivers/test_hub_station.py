@@ -10,7 +10,6 @@ import pytest
 from aioprocq import QueueShutDown
 from aioprocq.drivers import hub_station as hub_module
 from aioprocq.drivers.hub_station import HubStation
-from aioprocq.drivers.station import Station
 
 from .stations import (
     DEADLINE,
@@ -121,12 +120,15 @@ async def test_quick_puts_are_flushed_before_the_loop_waits(on_loop: Stations) -
     assert load(await get_on_loop(peer)) == "quick"
     await reached(lambda: hub.quick == 0)
     assert hub._neighbours.bursting == 0
-    assert Station.put_at < math.inf, "the burst may go on, and this is its time"
+    assert hub._neighbours.put_at < math.inf, (
+        "the burst may go on, and this is its time"
+    )
 
 
 def in_a_burst(hub: HubStation) -> HubStation:
     """The next put follows another at once."""
-    Station.put_at = math.inf
+    hub.bind()
+    hub._neighbours.put_at = math.inf
     return hub
 
 
@@ -186,7 +188,6 @@ class SlowClock:
 
         monkeypatch.setattr(HubStation, "_carry_out", slowly)
         monkeypatch.setattr(hub_module, "time", self)
-        monkeypatch.setattr(Station, "put_at", 0.0)
 
     def monotonic(self) -> float:
         return self.now
