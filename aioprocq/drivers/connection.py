@@ -37,7 +37,8 @@ def reserve(count: int) -> None:
             os.close(number)
 
 
-_PUT = int(Kind.PUT)
+# To look them up in their class takes ten times as long.
+_PUT, _ANNOUNCE = int(Kind.PUT), int(Kind.ANNOUNCE)
 
 
 class Connection:
@@ -105,7 +106,7 @@ class Connection:
         return puts, b"" if len(puts) < most and self._dead() else None
 
     def _heed(self, data: bytes) -> None:
-        if data and data[-1] == Kind.ANNOUNCE:
+        if data and data[-1] == _ANNOUNCE:
             self.announced = decode_flag(data)
 
     def _read_loaded(self) -> Frame:

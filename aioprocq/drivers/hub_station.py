@@ -17,7 +17,7 @@ from collections.abc import Hashable
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire.frames import BATCH_BYTES, Ask
-from ..wire.page import STATE, UNLIMITED, State
+from ..wire.page import OPEN, STATE, UNLIMITED, State
 from ..wire.payload import Payload, size_of
 from .hub_watch import HubWatch
 from .station import Token
@@ -51,7 +51,7 @@ class HubStation(HubWatch):
             hub = self.hub
             if self.loop is None:
                 self.bind()
-            if hub.state is not State.OPEN:
+            if hub.state is not OPEN:
                 raise self.shut_error()
             if not self._may_hurry and not self._fits(size_of(payload)):
                 self._carry_out()  # what was taken in meanwhile
@@ -118,7 +118,7 @@ class HubStation(HubWatch):
             hub = self.hub
             if self.loop is None:
                 self.bind()
-            if hub.state is not State.OPEN:
+            if hub.state is not OPEN:
                 raise self.shut_error()
             if self._may_hurry:
                 count = len(payloads)
@@ -262,7 +262,7 @@ class HubStation(HubWatch):
 
     def take_ended(self, *, linger: bool) -> bool:
         """Whether a get that finds nothing should raise at once."""
-        if self.hub.state is State.OPEN:
+        if self.hub.state is OPEN:
             return False
         with self.lock:
             state = self.hub.state
@@ -283,7 +283,7 @@ class HubStation(HubWatch):
             self.quick = 0
             hub.wait_to_get(waiter)
             self._prepare(waiter)
-            if hub.store.waiting or hub.dealer.flying or hub.state is not State.OPEN:
+            if hub.store.waiting or hub.dealer.flying or hub.state is not OPEN:
                 self._carry_out()
 
     def end_get(self, waiter: Waiter, *, took: bool) -> None:
@@ -306,7 +306,7 @@ class HubStation(HubWatch):
 
     def _settled(self) -> None:
         hub = self.hub
-        if not hub.store.unfinished or hub.state is not State.OPEN or hub.store.news:
+        if not hub.store.unfinished or hub.state is not OPEN or hub.store.news:
             self._carry_out()
 
     def fail(self, token: Token, reason: str, *, final: bool) -> bool:

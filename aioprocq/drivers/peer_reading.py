@@ -26,6 +26,9 @@ from .transport import DONTWAIT, Lanes, receive_loaded
 
 __all__ = ["PeerReading"]
 
+_APART = frozenset((Kind.ANNOUNCE, Kind.PARCEL, Kind.DEAD))
+"""What more than the machine is needed for: descriptors, or what they are."""
+
 
 class PeerReading(Station):
     """The reading half of a peer's connection."""
@@ -92,18 +95,18 @@ class PeerReading(Station):
     ) -> None:
         now = time.monotonic()
         kind = data[-1]
-        if kind == Kind.ANNOUNCE:
+        if kind not in _APART:
+            machine.receive(data, now)
+        elif kind == Kind.ANNOUNCE:
             self._announced = wire.decode_flag(data)
         elif kind == Kind.PARCEL:
             self._receive_parcel(machine, data, descriptors, now)
-        elif kind == Kind.DEAD:
+        else:
             ident, attempts, reason, head = wire.decode_dead(data)
             payload: Payload = head
             if descriptors:
                 payload = Parcel(head, tuple(descriptors), 0)
             machine.receive_dead(ident, DeadRecord(payload, attempts, reason))
-        else:
-            machine.receive(data, now)
 
     def _receive_parcel(
         self,

@@ -24,6 +24,7 @@ from ..wire import frames as wire
 from ..wire.frames import Ask, Kind
 from ..wire.page import (
     NEVER,
+    OPEN,
     RETURNS,
     Page,
     State,
@@ -130,7 +131,7 @@ class Hub(HubState):
             self.dealer.deal()
         if self.room.bounded and not self.room.closed:
             self._serve_line()
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             self._progress()
         if self.joiners or self.peer_joins:
             self._serve_joins()
@@ -306,7 +307,7 @@ class Hub(HubState):
     def _watch_hand_outs(self) -> None:
         # Each hand-out makes room for a putter in line; the last one of what was
         # sent may be the end of the queue, or of a join. Nothing else tells.
-        last = self.state is not State.OPEN or bool(self.joiners or self.peer_joins)
+        last = self.state is not OPEN or bool(self.joiners or self.peer_joins)
         if not (self.room.line or last or self._watching):
             return
         each = bool(self.room.line)
@@ -329,7 +330,7 @@ class Hub(HubState):
             return True
         if self._polls or (dealer.flying and dealer.starved()):
             return True
-        return self.state is not State.OPEN and self._begun()
+        return self.state is not OPEN and self._begun()
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold; after settle_down."""
@@ -337,7 +338,7 @@ class Hub(HubState):
         peers = list(self.dealer.peers)
         self.room.check_invariants(peers)
         room = self.room
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             # What is delivered again comes on top: it cannot be refused.
             again = sum(stray.attempts > 0 for stray in self.store.returned)
             again += sum(p.lane.in_air_again for p in peers)
@@ -346,7 +347,7 @@ class Hub(HubState):
         if not self.store.unfinished:
             assert not self.joiners
             assert not self.peer_joins
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             assert not room.line
 
 

@@ -18,6 +18,7 @@ from ..wire.page import (
     ARRIVED,
     BEGUN,
     COUNTED,
+    OPEN,
     PUBLISHED,
     PUT,
     QSIZE,
@@ -57,7 +58,7 @@ class HubState:
         self.room = Room(maxsize, max_bytes)
         self.page = page
         page[BEGUN] = 1
-        self.state = State.OPEN
+        self.state = OPEN
         self.immediate = False
         self.joiners: deque[Waiter] = deque()
         self.peer_joins: dict[tuple[PeerRecord, int], None] = {}
@@ -159,7 +160,7 @@ class HubState:
 
     def shutdown(self, *, immediate: bool) -> None:
         """No more puts; with ``immediate``, throw away what waits."""
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self.state = State.SHUT
             for peer in self.dealer.peers:
                 self.dealer.absorb(peer)  # who settles after this says so
@@ -208,7 +209,7 @@ class HubState:
         page[PUBLISHED] = self._published - 1
         page[QSIZE] = len(store.returned) + len(store.fresh) + self.dealer.flying
         page[UNFINISHED] = store.head + len(store.fresh) - store.finished
-        if self.state is not State.OPEN:
+        if self.state is not OPEN:
             page[BEGUN] = self._begun()
             page[STATE] = self.state
         changed = self.dealer.changed

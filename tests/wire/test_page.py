@@ -5,7 +5,7 @@ from aioprocq.wire.page import NEVER, UNLIMITED, WORDS, State, new_page
 
 CACHE_LINE = 64 // 8
 
-NO_WORDS = {"NEVER", "UNLIMITED", "WORDS"}
+NO_WORDS = {"NEVER", "OPEN", "UNLIMITED", "WORDS"}
 HUB_PAGE = {"BEGUN", "PUBLISHED", "QSIZE", "STATE", "UNFINISHED"}
 OF_THE_PEER = {"HANDED", "PUT", "PUT_BYTES", "RING_TAIL", "RUNG", "SETTLED", "WAITS"}
 
