@@ -132,6 +132,17 @@ def in_a_burst(hub: HubStation) -> HubStation:
     return hub
 
 
+async def test_no_put_changes_a_class(on_loop: Stations) -> None:
+    """CPython would forget where the attributes of all stations are."""
+    hub, peer = on_loop.pair()
+    await get_on_loop(peer, 0)
+    before = [dict(vars(kind)) for kind in type(hub).__mro__]
+    for _ in range(3):
+        in_a_burst(hub).put(payload("item"))
+        assert load(await get_on_loop(peer)) == "item"
+    assert [dict(vars(kind)) for kind in type(hub).__mro__] == before
+
+
 async def test_a_put_that_stands_alone_has_the_loop_do_nothing(
     on_loop: Stations,
 ) -> None:

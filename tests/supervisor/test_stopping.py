@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 import aioprocq
 from aioprocq import Backoff, ExitReason
+from aioprocq.drivers.process import PIDFD
+from aioprocq.supervisor.child import Child
 from aioprocq.supervisor.worker import Worker
 
 from . import roles, targets
@@ -175,4 +178,22 @@ async def test_workers_have_ended_whose_exit_was_not_heard_of():
             (worker,) = group.workers
             worker.child.process.unwatch()
             worker.kill()
+    assert group.statistics().exits == {"signal": 1}
+
+
+@pytest.mark.skipif(not PIDFD, reason="there is nothing to wait with")
+@pytest.mark.parametrize("cut", ["_close", "stacks"])
+async def test_what_tells_of_an_exit_can_be_done_again(monkeypatch, cut):
+    out: Any = aioprocq.Queue()
+    async with asyncio.timeout(DEADLINE):
+        async with aioprocq.Supervisor() as supervisor:
+            group = await supervisor.start(roles.stall, out, restart="never")
+            (worker,) = group.workers
+            child, call = worker.child, getattr(Child, cut)
+            child.process.unwatch()
+            child.kill()
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Child, cut, lambda child: interrupt(call(child)))
+                child.look()
     assert group.statistics().exits == {"signal": 1}
