@@ -21,7 +21,7 @@ PAUSE = 0.0002
 _TOGETHER = 4096
 """Items that may be put into all of them together before they are looked after."""
 
-_FEWEST = 64
+_FEWEST = 128
 
 
 class Neighbour(Protocol):

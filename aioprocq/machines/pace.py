@@ -16,9 +16,10 @@ __all__ = ["AHEAD", "ALONE", "LARGEST", "LONG", "Pace"]
 AHEAD = 0.004
 """Seconds of work that are sent ahead."""
 
-ALONE = 0.02
-"""The same for the only consumer: one that has other queues to look after as well
-takes longer for each item, and yet is not to wait for every one."""
+ALONE = 0.2
+"""The same for the only consumer: one that has dozens of queues to look after takes
+dozens of times as long for each item, and yet is to have batches. Nobody waits for what
+it has, and it is taken back when somebody comes."""
 
 LARGEST = 2048
 """Items that are sent ahead at most."""

@@ -65,9 +65,9 @@ def test_a_visit_that_follows_another_at_once_is_none(pipes: list[Pipe]) -> None
 def test_the_portions_of_many_are_as_much_as_those_of_a_few() -> None:
     neighbours = Neighbours()
     portions = []
-    for neighbours.bursting in (1, 8, 32, 1000):
+    for neighbours.bursting in (1, 8, 16, 1000):
         portions.append(neighbours.portion)
-    assert portions[0] == 8 * portions[1] == 32 * portions[2]
+    assert portions[0] == 8 * portions[1] == 16 * portions[2]
     assert 0 < portions[3] < portions[2]
 
 

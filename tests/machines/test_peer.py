@@ -218,6 +218,7 @@ def test_items_of_an_open_batch_are_handed_out_at_once():
 
 def test_the_last_of_several_asks_ahead():
     peer = make_peer()
+    peer.page[ANNOUNCE_WAITS] = 1  # one who is alone has asked for more
     receives(peer, 0, "a")
     assert peer.take() == b"a."
     peer.starving(NOW + 0.01)
@@ -463,6 +464,7 @@ def test_asking_ahead():
 
 def test_a_steady_consumer_asks_ahead_with_its_last_item():
     peer = make_peer()
+    peer.page[ANNOUNCE_WAITS] = 1  # one who is alone has asked for more
     receives(peer, 0, "a")
     peer.take()
     assert flush(peer) == [], "its pace is not known"
