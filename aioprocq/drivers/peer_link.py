@@ -21,6 +21,7 @@ from ..wire.page import (
     ROOM,
     ROOM_BYTES,
     STATE,
+    UNBOUNDED,
     UNFINISHED,
     UNLIMITED,
     Page,
@@ -55,9 +56,6 @@ GONE = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 class PeerLink(PeerReading):
     """The connection of one process to a queue that another owns."""
 
-    # What every put looks at, as in ``Station``.
-    __slots__ = ("_quick_until", "_ring", "_sent")
-
     def __init__(
         self, settings: Settings, reception: Descriptor, page_file: Descriptor
     ) -> None:
@@ -68,10 +66,6 @@ class PeerLink(PeerReading):
         self._mourned: Peer | None = None
         self._dialling: Lanes | None = None
         self._looked_at = -1
-        self._ring: RingWriter | None = None
-        self._sent = True  # whether what was put last is in a message
-        #: Until then a put may go into the ring, and need not look around.
-        self._quick_until = 0.0
         self._burst_until = self._pulse_at = 0.0
         self._burst_from = 0  # the puts that count for ``_burst_until``
         self._lost = self._disposed = False
@@ -92,6 +86,7 @@ class PeerLink(PeerReading):
             if self.settings.maxsize <= 0 and self.settings.max_bytes is None:
                 # So that the first put need not wait for the owner to look up.
                 page[ROOM] = page[ROOM_BYTES] = UNLIMITED
+                page[UNBOUNDED] = 1
             self._send_dial(lanes)
         except BaseException as failure:
             lanes.close()
@@ -111,10 +106,9 @@ class PeerLink(PeerReading):
         self._send, self._receive = lanes.up.send, lanes.down.recv
         # Where bytes are counted, each item is announced with its own.
         if RINGS and not PORTABLE and settings.max_bytes is None:
-            self._ring = RingWriter(page, memory)
+            self.ring = RingWriter(page, memory)
         else:
-            self._ring = None
-        self._sent = True
+            self.ring = None
         # An owner that shuts the queue down says so before it looks for dials: who
         # sees it open here has its puts counted.
         self._shut = self._state() is not State.OPEN
@@ -162,7 +156,7 @@ class PeerLink(PeerReading):
 
     def _lose(self) -> None:
         self._lost = True
-        self._quick_until = 0.0
+        self.quick_until = 0.0
         self._end_waits()
         self._mourned = self.machine or self._mourned
         self.machine = None  # so that one look tells every call

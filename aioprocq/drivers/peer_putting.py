@@ -16,13 +16,14 @@ from ..machines.peer import Peer
 from ..machines.record import Waiter
 from ..wire import frames as wire
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Kind
-from ..wire.page import BELL, PUT, RING_TAIL, ROOM
+from ..wire.page import BELL, PUT, RING_TAIL, ROOM, UNBOUNDED
 from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE
 from .peer_waiting import PeerWaiting
-from .ring import RING_MASK, SHORT, RingWriter, write_of, writes
+from .ring import SHORT, RingWriter, write_of, writes
 from .station import putting
 from .transport import DONTWAIT, send_loaded
+from .waiting import running_loop
 
 __all__ = ["PeerPutting"]
 
@@ -43,41 +44,39 @@ class PeerPutting(PeerWaiting):
         try:
             now = time.monotonic()
             if type(payload) is not bytes or (
-                now >= self._quick_until and not self._begin_quick(now)
+                now >= self.quick_until and not self._begin_quick(now)
             ):
                 return self._put_message(self.machine or self._user(), payload)
-            machine, ring = self.machine, self._ring
+            machine, ring = self.machine, self.ring
             assert machine is not None
             assert ring is not None
             # As ``begin_one`` does, which costs one call more for each item.
             page, count = machine.page, machine.put + 1
             page[PUT] = count
-            if count > page[ROOM]:
+            if not page[UNBOUNDED] and count > page[ROOM]:
                 page[PUT] = count - 1
                 self._check_open()
                 return False
             machine.put = count
             # As ``RingWriter.put`` does; most items in one step, and without a call.
-            length, tail = len(payload), ring.tail
-            end = tail + 4 + length
-            if self._sent or length >= SHORT or end > ring.limit:
-                # What it follows may still be on the lane.
-                if not ring.put(payload, count - 1 if self._sent else None):
-                    return self._send_put(machine, payload, 0)
-                self._sent = False
-            else:
+            length, at = len(payload), ring.at
+            end = at + 4 + length
+            if length < SHORT and end <= ring.limit:
                 write = writes[length] or write_of(length)
-                write(ring.memory, tail & RING_MASK, length, payload)
-                ring.tail = page[RING_TAIL] = end
+                write(ring.memory, at, length, payload)
+                ring.at = end
+                page[RING_TAIL] = ring.lap + end
+            elif not ring.put(payload, count - 1):
+                return self._send_put(machine, payload, 0)
         finally:
             lock.release()
         # To release a lock is a fence, as the ring needs one here.
-        if page[BELL] != ring.rung or ring.tail >= ring.urge_at:
-            self._ring_bell(ring)
+        if page[BELL] != ring.rung or ring.lap + ring.at >= ring.urge_at:
+            self.ring_bell(ring)
         return True
 
     def _begin_quick(self, now: float) -> bool:
-        """Whether a put belongs to a burst; until ``_quick_until`` others do, too."""
+        """Whether a put belongs to a burst; until ``quick_until`` others do, too."""
         machine = self.machine
         if machine is None:
             machine, now = self._user(), time.monotonic()  # to dial takes a while
@@ -85,31 +84,37 @@ class PeerPutting(PeerWaiting):
         others = min(machine.put - self._burst_from, _MOST_OTHERS)
         burst = now < self._burst_until + others * _BURST
         self._burst_until, self._burst_from = now + _BURST, machine.put + 1
-        self._quick_until = 0.0
-        if not burst or self._ring is None or machine.outbox:
+        self.quick_until = 0.0
+        if not burst or self.ring is None or machine.outbox:
             return False
         if now > self._pulse_at:
             self._feel_pulse(now)
         if self._shut:
             self._check_open()
-        self._quick_until = self._pulse_at
+        self.quick_until = self._pulse_at
+        self.awaited |= running_loop() is not None
         return True
 
-    def _ring_bell(self, ring: RingWriter) -> None:
+    def ring_bell(self, ring: RingWriter) -> None:
+        """Tell the owner that something is in the ring, if it is to be told."""
         with self.lock:
             if ring.must_ring():
-                self._quick_until = 0.0  # the hub sleeps: see whether it still is one
+                self.quick_until = 0.0  # the hub sleeps: see whether it still is one
                 self._send_bell()
 
     def tell(self, *, burst: bool) -> None:
         """Tell the owner of what lies unread in the ring, if it takes its time."""
         with self.lock:
-            self._quick_until = 0.0
+            self.quick_until = 0.0
             if not burst:
                 self._burst_until = 0.0
-            if not self._lost and self._ring is not None and self._ring.lies_unread:
+            if not self._lost and self.ring is not None and self.ring.lies_unread:
                 with suppress(OwnerLost, QueueShutDown):  # nobody asks for it here
                     self._send_bell()
+
+    def _break_off(self) -> None:
+        if self.ring is not None:
+            self.ring.break_off()
 
     def _put_message(self, machine: Peer, payload: Payload) -> bool:
         if isinstance(payload, Parcel):
@@ -126,7 +131,7 @@ class PeerPutting(PeerWaiting):
         try:
             if not machine.outbox or self._flush():
                 self._send(frame, DONTWAIT)
-                self._sent = True
+                self._break_off()
                 return True
         except BlockingIOError:
             pass
@@ -149,7 +154,7 @@ class PeerPutting(PeerWaiting):
             if self._lanes is not None and self._flush():
                 self._send(announce, DONTWAIT)
                 send_loaded(self._lanes.up, data, numbers)
-                self._sent = True
+                self._break_off()
                 sent = True
         except BlockingIOError:
             pass  # an announcement alone does no harm; it is sent again
@@ -189,7 +194,7 @@ class PeerPutting(PeerWaiting):
                     # Only a batch of one can be a parcel; see _cut.
                     frame = wire.encode_batch(batch[:count])  # type: ignore[arg-type]
                     self._send(frame, DONTWAIT)
-                    self._sent = True
+                    self._break_off()
                     return count
                 except BlockingIOError:
                     pass

@@ -270,7 +270,7 @@ class PeerStation(PeerPutting):
         with self.lock:
             machine = self._machine()
             self._shut = True
-            self._quick_until = 0.0
+            self.quick_until = 0.0
             machine.outbox.append(wire.encode_flag(Kind.SHUTDOWN, immediate))
             machine.end_putters()
             self._settle_down()

@@ -36,7 +36,15 @@ from ..errors import ProtocolError
 from ..wire.frames import BATCH_BYTES
 from ..wire.page import BELL, LINGERS, RING_HEAD, RING_TAIL, RUNG, Page
 
-__all__ = ["RINGS", "RING_BYTES", "RingReader", "RingWriter"]
+__all__ = [
+    "RINGS",
+    "RING_BYTES",
+    "SHORT",
+    "RingReader",
+    "RingWriter",
+    "write_of",
+    "writes",
+]
 
 RING_BYTES = 1 << 17
 MOST = RING_BYTES // 8
@@ -44,13 +52,16 @@ MOST = RING_BYTES // 8
 
 RINGS = os.uname().machine in ("x86_64", "amd64", "i686", "i386")
 
-RING_MASK = RING_BYTES - 1
+_MASK = RING_BYTES - 1
 _LENGTH = Struct("<I")
 _MARK = Struct("<IQ")
 _SKIP, _AFTER = 0xFFFFFFFF, 0xFFFFFFFE
 SHORT = 1024
-# For each length that has occurred, what writes a record of that length in one step.
+"""Bytes from which an item is not written in one step."""
+
 writes: list[Callable[..., None] | None] = [None] * SHORT
+"""For each length that has occurred: what writes a record of it in one step."""
+
 # And what reads a row of such records.
 _ROW = 8
 _rows: list[Callable[[bytes, int], tuple[Any, ...]] | None] = [None] * SHORT
@@ -59,6 +70,7 @@ _fence = threading.Lock()
 
 
 def write_of(length: int) -> Callable[..., None]:
+    """What goes into ``writes``, at the first item of this length."""
     write = writes[length] = Struct(f"<I{length}s").pack_into
     return write
 
@@ -71,45 +83,65 @@ def _row_of(length: int) -> Callable[[bytes, int], tuple[Any, ...]]:
 class RingWriter:
     """The peer's side."""
 
-    __slots__ = ("_page", "limit", "memory", "rung", "tail", "urge_at")
+    __slots__ = (
+        "_page",
+        "at",
+        "broken_off",
+        "lap",
+        "limit",
+        "memory",
+        "rung",
+        "urge_at",
+    )
 
     def __init__(self, page: Page, memory: memoryview) -> None:
         self._page = page
         self.memory = memory
-        self.tail = 0
-        #: How far there is room, and no new lap: short records that follow another
-        #: one here, and end before that, are written by ``PeerPutting.put`` itself.
-        self.limit = RING_BYTES
+        #: Where in ``memory`` the next record goes, and what was written before that.
+        self.at = self.lap = 0
+        #: How far in ``memory`` there is room: short records that follow another one
+        #: here, and end before that, are written by ``SyncQueue.put`` and
+        #: ``PeerPutting.put`` themselves.
+        self.limit = 0
         self.rung = 0  # the number of the bell that was rung last
         self.urge_at = BATCH_BYTES  # the tail from which on to look for the head
+        self.broken_off = True  # what was put last is in a message
 
-    def put(self, payload: bytes, after: int | None = None) -> bool:
-        """Write one item; False: there is no room.
+    @property
+    def tail(self) -> int:
+        """Bytes that were ever written here."""
+        return self.lap + self.at
 
-        It follows the first ``after`` items, of which some may be on their way, or,
-        without that, what was written here before. See then whether to ring: after a
-        fence, when the page's ``BELL`` is not ``rung``, or ``tail`` beyond ``urge_at``.
+    def break_off(self) -> None:
+        """Something was sent in a message, which the next record follows."""
+        self.broken_off = True
+        self.limit = 0
+
+    def put(self, payload: bytes, before: int) -> bool:
+        """Write one item, which follows ``before`` others; False: there is no room.
+
+        See then whether to ring: after a fence, when the page's ``BELL`` is not
+        ``rung``, or ``tail`` beyond ``urge_at``.
         """
         # A record is in one piece: at the beginning, if it does not fit at the end.
         if len(payload) >= MOST:
             return False
         record = _LENGTH.pack(len(payload)) + payload
-        if after is not None:
-            record = _MARK.pack(_AFTER, after) + record
-        size, tail = len(record), self.tail
-        at = tail & RING_MASK
+        if self.broken_off:
+            record = _MARK.pack(_AFTER, before) + record  # they may be on their way
+        size, at, lap = len(record), self.at, self.lap
         if at + size > RING_BYTES:
-            tail += RING_BYTES - at
+            at, lap = 0, lap + RING_BYTES
         head = self._page[RING_HEAD]
-        if tail + size - head > RING_BYTES:
+        if lap + at + size - head > RING_BYTES:
             return False
-        if tail != self.tail:
-            if at + 4 <= RING_BYTES:
-                _LENGTH.pack_into(self.memory, at, _SKIP)
-            at = 0
+        if lap != self.lap and self.at + 4 <= RING_BYTES:
+            _LENGTH.pack_into(self.memory, self.at, _SKIP)
         self.memory[at : at + size] = record
-        self.tail = self._page[RING_TAIL] = tail = tail + size
-        self.limit = min(tail - (tail & RING_MASK), head) + RING_BYTES
+        self.at, self.lap = at + size, lap
+        self._page[RING_TAIL] = self.tail
+        self.limit = min(0, head - lap) + RING_BYTES
+        self.broken_off = False
         return True
 
     def must_ring(self) -> bool:
@@ -183,7 +215,7 @@ class RingReader:
         found: list[bytes] = []
         self.held_up = False
         while head < tail:
-            at = head & RING_MASK
+            at = head & _MASK
             end = min(RING_BYTES, at + tail - head)
             data = bytes(self._memory[at:end])
             used = self._split(data, found, arrived)

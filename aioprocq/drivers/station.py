@@ -30,6 +30,7 @@ from ..wire.frames import Ask
 from ..wire.payload import Draft, Payload, expected
 from .mappings import Mappings
 from .pool import SegmentPool
+from .ring import RingWriter
 from .segment import build_parcel, open_payload
 from .transport import Wakeup
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
@@ -109,6 +110,8 @@ class Station(ABC):
         "lock",
         "machine",
         "quick",
+        "quick_until",
+        "ring",
         "sized",
     )
 
@@ -120,8 +123,14 @@ class Station(ABC):
         self.lock = threading.Lock()
         #: What a peer that is connected has, to be used with the lock held.
         self.machine: Peer | None = None
-        #: Whether a coroutine has waited here: who blocks may be on a loop, too.
+        #: Whether a coroutine has waited here, or begun a burst: who blocks may be on
+        #: a loop, too.
         self.awaited = False
+        #: What a peer that is connected, and may use one, has; with the lock held.
+        self.ring: RingWriter | None = None
+        #: Until then a put of a peer may go into the ring, and need not look around.
+        self.quick_until = 0.0
+        #: How many puts of the owner may go into ``fresh`` without a look around.
         self.quick = 0
         self.fresh: deque[Payload] = deque()
         self.pool = SegmentPool()
@@ -138,6 +147,10 @@ class Station(ABC):
 
         Raises QueueShutDown, OwnerLost, OSError.
         """
+
+    def ring_bell(self, ring: RingWriter) -> None:
+        """Tell the owner that something is in the ring, if it is to be told."""
+        raise NotImplementedError
 
     @abstractmethod
     def put_batch(self, payloads: list[Payload]) -> int:

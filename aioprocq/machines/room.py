@@ -19,7 +19,7 @@ from collections import deque
 from typing import TypeAlias
 
 from ..wire.frames import encode_room
-from ..wire.page import PUT, PUT_BYTES, ROOM, ROOM_BYTES, UNLIMITED
+from ..wire.page import PUT, PUT_BYTES, ROOM, ROOM_BYTES, UNBOUNDED, UNLIMITED
 from .record import PeerRecord, Waiter
 
 __all__ = ["Room"]
@@ -67,6 +67,7 @@ class Room:
         unlimited = 0 if self.closed or self.bounded else UNLIMITED
         peer.room = peer.room_bytes = unlimited
         peer.page[ROOM] = peer.page[ROOM_BYTES] = unlimited
+        peer.page[UNBOUNDED] = int(unlimited > 0)
 
     def fits(self, qsize: int, size: int, waiting_bytes: int) -> bool:
         """Whether the owner may put one item of ``size`` bytes now."""
@@ -250,7 +251,7 @@ class Room:
         """
         self.closed = True
         for peer in peers:
-            peer.page[ROOM] = peer.page[ROOM_BYTES] = 0
+            peer.page[UNBOUNDED] = peer.page[ROOM] = peer.page[ROOM_BYTES] = 0
             if peer.room == UNLIMITED:
                 peer.room = 0
             if peer.room_bytes == UNLIMITED:
@@ -267,6 +268,8 @@ class Room:
         """Raise AssertionError unless the invariants hold."""
         assert self.granted == sum(p.granted for p in peers)
         assert self.granted_bytes == sum(p.granted_bytes for p in peers)
+        for peer in peers:
+            assert not peer.page[UNBOUNDED] or peer.page[ROOM] == UNLIMITED
         assert self.kept >= 0
         assert self.kept_bytes >= 0
         for putter in self.line:

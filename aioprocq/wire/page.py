@@ -43,6 +43,7 @@ __all__ = [
     "RUNG",
     "SETTLED",
     "STATE",
+    "UNBOUNDED",
     "UNFINISHED",
     "UNLIMITED",
     "WAITS",
@@ -99,6 +100,7 @@ ARRIVED = 71  # PUT, as far as QSIZE knows of it
 RECALLED = 73  # hand-outs below this index stand, whatever EPOCH says
 RING_HEAD = 74  # bytes that the hub has read from the ring
 LINGERS = 76  # not zero: ring before you wait, if something is unread
+UNBOUNDED = 77  # not zero: ROOM has no limit, and need not be looked at
 BELL = 75  # a number that the peer has not rung for yet: ring when there is something
 COUNTED = 72  # items that this peer settled, as far as UNFINISHED knows of it
 

@@ -3,17 +3,20 @@ from __future__ import annotations
 import contextlib
 import math
 import pickle
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from aioprocq import OwnerLost, QueueShutDown
+from aioprocq import LoopMismatch, OwnerLost, QueueFull, QueueShutDown
 from aioprocq.drivers import peer_putting as module
 from aioprocq.drivers.ring import RING_BYTES, RINGS, RingReader
 from aioprocq.drivers.transport import DONTWAIT
+from aioprocq.queues import sync
 from aioprocq.wire import frames as wire
-from aioprocq.wire.frames import MAX_FRAME
-from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, State
+from aioprocq.wire.frames import BATCH_BYTES, MAX_FRAME
+from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, UNBOUNDED, State
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
@@ -264,18 +267,45 @@ def test_who_waits_for_room_ends_though_the_owner_does_not_look_again(
     assert waiter.ended
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
-def test_a_burst_notices_that_its_owner_is_gone(stations: Stations) -> None:
+# Bursts
+
+PutOne = Callable[[Any, bytes], bool]
+
+
+@pytest.fixture(params=["station", "face"])
+def put_one(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PutOne:
+    """Puts what is pickled already: the station does, or the blocking face itself."""
+    if not RINGS:
+        pytest.skip("there are no rings here")
+    if request.param == "station":
+        return lambda peer, payload: peer.put(payload)
+
+    def put_with_the_face(peer: Any, payload: bytes) -> bool:
+        handle = SimpleNamespace(station=peer, settings=peer.settings, owner=False)
+        face: sync.SyncQueue[bytes] = sync.SyncQueue(handle)  # type: ignore[arg-type]
+        try:
+            face.put(payload, timeout=0.01)
+        except QueueFull:
+            return False
+        return True
+
+    monkeypatch.setattr(sync, "dumps", lambda item, *_, **__: item)
+    return put_with_the_face
+
+
+def test_a_burst_notices_that_its_owner_is_gone(
+    stations: Stations, put_one: PutOne
+) -> None:
     hub, peer = connected(stations)
     put(peer, 1, 2, 3)
     drive(hub)
     hub.dispose()
     # Nothing is sent: the bell was rung, and the ring has room.
-    peer._ring.rung = peer.machine.page[BELL]
+    peer.ring.rung = peer.machine.page[BELL]
     peer._burst_until = math.inf
-    peer._pulse_at = peer._quick_until = 0.0
+    peer._pulse_at = peer.quick_until = 0.0
     with pytest.raises(OwnerLost):
-        put(peer, 4)
+        put_one(peer, pickle.dumps(4))
 
 
 def in_a_burst(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, RingReader]:
@@ -285,33 +315,31 @@ def in_a_burst(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, RingRe
     peer.fetch()
     dialled = stub.answer()
     peer._burst_until = math.inf
-    peer._sent = False
-    assert peer._ring is not None
+    assert peer.ring is not None
+    peer.ring.broken_off = False
     return peer, RingReader(dialled.page, dialled.ring)
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
 @pytest.mark.parametrize("read", [0, 1, 60, 129])
 def test_a_burst_overwrites_nothing_that_is_not_read_yet(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, read: int
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, read: int, put_one: PutOne
 ) -> None:
     peer, reader = in_a_burst(stub, monkeypatch)
     texts = [b"%4d" % number * 250 for number in range(400)]
     for text in texts[:read]:
-        assert peer.put(text)
+        assert put_one(peer, text)
     assert reader.take(0) == texts[:read]
     count = read
-    while not peer._sent:  # in a message: the ring is full
-        assert peer.put(texts[count])
+    while not peer.ring.broken_off:  # in a message: the ring is full
+        assert put_one(peer, texts[count])
         count += 1
     assert (count - 1 - read) * 1004 > RING_BYTES - 2 * 1004
     assert reader.take(read) == texts[read : count - 1]
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
 @pytest.mark.parametrize("pace", [1, 40, 190])
 def test_a_burst_goes_on_for_many_laps(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, pace: int
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, pace: int, put_one: PutOne
 ) -> None:
     peer, reader = in_a_burst(stub, monkeypatch)
     texts = [b"%d." % number * (number % 200) for number in range(2000)]
@@ -319,11 +347,11 @@ def test_a_burst_goes_on_for_many_laps(
     assert sum(map(len, texts)) > 4 * RING_BYTES
     found: list[bytes] = []
     for number, text in enumerate(texts, 1):
-        assert peer.put(text)
+        assert put_one(peer, text)
         if number % pace == 0:
             found += reader.take(len(found))
     assert found + reader.take(len(found)) == texts
-    assert not peer._sent
+    assert not peer.ring.broken_off
 
 
 class Clock:
@@ -340,17 +368,18 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(sync, "time", made)
     return made
 
 
-def begun(stub: Stub) -> tuple[Any, Any]:
+def begun(stub: Stub, put_one: PutOne) -> tuple[Any, Any]:
     """A peer whose second put went into its ring, and the hub's ends."""
     peer = stub.peer
-    assert peer.put(ITEM)
-    assert peer.put(ITEM)
+    assert put_one(peer, ITEM)
+    assert put_one(peer, ITEM)
     dialled = stub.answer()
     assert sent(dialled) == [ITEM]
-    assert not peer._sent
+    assert not peer.ring.broken_off
     return peer, dialled
 
 
@@ -366,68 +395,130 @@ ITEM = pickle.dumps("item")
 LOOKS = 5  # as many puts as there are between two looks at the clock, and more, each
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
 @pytest.mark.parametrize(("pace", "goes_on"), [(0.9, True), (1.1, False)])
 def test_a_burst_goes_on_for_as_long_as_its_pace(
-    stub: Stub, clock: Clock, pace: float, goes_on: bool
+    stub: Stub, clock: Clock, put_one: PutOne, pace: float, goes_on: bool
 ) -> None:
-    peer, dialled = begun(stub)
+    peer, dialled = begun(stub, put_one)
     for _ in range(LOOKS * module._MOST_OTHERS):
         clock.now += pace * module._BURST
-        assert peer.put(ITEM)
+        assert put_one(peer, ITEM)
     assert (sent(dialled) == []) is goes_on
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
-def test_who_has_to_ring_sends_what_comes_later(stub: Stub, clock: Clock) -> None:
-    peer, dialled = begun(stub)
+def test_who_has_to_ring_sends_what_comes_later(
+    stub: Stub, clock: Clock, put_one: PutOne
+) -> None:
+    peer, dialled = begun(stub, put_one)
     dialled.page[BELL] += 1
-    assert peer.put(ITEM)
+    assert put_one(peer, ITEM)
     assert sent(dialled) == [wire.REPORT]
     clock.now += 5 * module._BURST
-    assert peer.put(ITEM)
+    assert put_one(peer, ITEM)
     assert sent(dialled) == [ITEM]
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
 def test_a_burst_notices_in_time_that_nobody_reads_any_more(
-    stub: Stub, clock: Clock
+    stub: Stub, clock: Clock, put_one: PutOne
 ) -> None:
-    peer, _ = begun(stub)
+    peer, _ = begun(stub, put_one)
     for end in stub.ends:
         end.close()
     with pytest.raises(OwnerLost):
         for _ in range(2 * module._MOST_OTHERS):
             clock.now += 0.9 * module._BURST
-            assert peer.put(ITEM)
+            assert put_one(peer, ITEM)
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
-def test_a_burst_ends_with_its_owner(stub: Stub, clock: Clock) -> None:
-    peer, _ = begun(stub)
+def test_a_burst_ends_with_its_owner(stub: Stub, clock: Clock, put_one: PutOne) -> None:
+    peer, _ = begun(stub, put_one)
     for end in stub.ends:
         end.close()
     peer.fetch()
     with pytest.raises(OwnerLost):
-        peer.put(ITEM)
+        put_one(peer, ITEM)
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
-def test_a_burst_ends_with_a_shutdown_from_here(stub: Stub, clock: Clock) -> None:
-    peer, _ = begun(stub)
+def test_a_burst_ends_with_a_shutdown_from_here(
+    stub: Stub, clock: Clock, put_one: PutOne
+) -> None:
+    peer, _ = begun(stub, put_one)
     peer.shutdown(immediate=False)
     with pytest.raises(QueueShutDown):
-        peer.put(ITEM)
+        put_one(peer, ITEM)
 
 
-@pytest.mark.skipif(not RINGS, reason="there are no rings here")
 def test_what_could_not_be_sent_does_not_stay_behind_a_burst(
-    stub: Stub, clock: Clock
+    stub: Stub, clock: Clock, put_one: PutOne
 ) -> None:
-    peer, dialled = begun(stub)
+    peer, dialled = begun(stub, put_one)
     peer.machine.outbox.append(wire.LOOK)
     clock.now += 0.9 * module._BURST
     for _ in range(2 * module._MOST_OTHERS):
         clock.now += 0.9 * module._BURST
-        assert peer.put(ITEM)
+        assert put_one(peer, ITEM)
     assert sent(dialled) == [wire.LOOK, ITEM]
+
+
+def test_a_burst_ends_where_there_is_no_room(
+    stub: Stub, clock: Clock, put_one: PutOne
+) -> None:
+    peer, dialled = begun(stub, put_one)
+    page, count = dialled.page, peer.machine.put + 2
+    page[ROOM], page[UNBOUNDED] = count, 0
+    assert [put_one(peer, ITEM) for _ in range(4)] == [True, True, False, False]
+    assert peer.machine.put == page[PUT] == count, "nothing else has been announced"
+    ring = RingReader(page, dialled.ring)
+    assert ring.take(1) == [ITEM] * 3
+
+
+def test_what_is_unbounded_needs_no_room(
+    stub: Stub, clock: Clock, put_one: PutOne
+) -> None:
+    peer, dialled = begun(stub, put_one)
+    dialled.page[ROOM] = 0  # as no hub does it
+    assert put_one(peer, ITEM)
+
+
+@pytest.mark.skipif(not RINGS, reason="there are no rings here")
+async def test_a_burst_of_coroutines_lets_nobody_block(
+    stub: Stub, clock: Clock
+) -> None:
+    peer = stub.peer
+    for _ in range(3):
+        assert peer.put(ITEM)
+    stub.answer()
+    assert peer.quick_until
+    face: sync.SyncQueue[bytes]
+    face = sync.SyncQueue(SimpleNamespace(station=peer))  # type: ignore[arg-type]
+    with pytest.raises(LoopMismatch, match=r"await put\(\)"):
+        face.put(ITEM)
+
+
+@pytest.mark.parametrize("how", ["batch", "parcel"])
+def test_what_a_burst_puts_after_a_message_waits_for_it(
+    stub: Stub, clock: Clock, put_one: PutOne, how: str
+) -> None:
+    peer, dialled = begun(stub, put_one)
+    if how == "batch":
+        assert peer.put_batch([ITEM, ITEM]) == 2
+    else:
+        assert peer.put(parcel(peer))
+    arrived = peer.machine.put
+    last = pickle.dumps("last")
+    assert put_one(peer, last)
+    ring = RingReader(dialled.page, dialled.ring)
+    assert ring.take(1) == [ITEM]
+    assert ring.take(arrived - 1) == []
+    assert ring.held_up
+    assert ring.take(arrived) == [last]
+
+
+def test_a_batch_that_lies_unread_rings_again(
+    stub: Stub, clock: Clock, put_one: PutOne
+) -> None:
+    peer, dialled = begun(stub, put_one)
+    text = b"x" * 500 + b"."
+    for _ in range(5 * BATCH_BYTES // len(text) // 2):
+        assert put_one(peer, text)
+    assert sent(dialled) == [wire.REPORT, wire.REPORT]

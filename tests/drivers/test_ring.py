@@ -25,6 +25,7 @@ class Pair:
         self.page: MutableSequence[int] = new_page()
         self.memory = memoryview(bytearray(RING_BYTES))
         self.writer = RingWriter(self.page, self.memory)
+        self.writer.broken_off = False
         self.reader = RingReader(self.page, self.memory)
 
 
@@ -35,8 +36,8 @@ def pair() -> Pair:
 
 def test_what_was_written_is_read_once(pair: Pair) -> None:
     assert not pair.reader.waits
-    assert pair.writer.put(b"one")
-    assert pair.writer.put(b"")
+    assert pair.writer.put(b"one", 0)
+    assert pair.writer.put(b"", 0)
     assert pair.reader.waits
     assert pair.reader.take(0) == [b"one", b""]
     assert not pair.reader.waits
@@ -45,11 +46,11 @@ def test_what_was_written_is_read_once(pair: Pair) -> None:
 
 def test_what_is_full_takes_nothing_until_it_was_read(pair: Pair) -> None:
     count = 0
-    while pair.writer.put(b"x" * 1000):
+    while pair.writer.put(b"x" * 1000, 0):
         count += 1
     assert count == RING_BYTES // 1004
     assert len(pair.reader.take(0)) == count
-    assert pair.writer.put(b"y")
+    assert pair.writer.put(b"y", 0)
     assert pair.reader.take(count) == [b"y"]
 
 
@@ -59,10 +60,10 @@ def test_a_new_lap_ends_where_the_last_one_is_not_read_yet(
 ) -> None:
     texts = [b"%4d" % number * 250 for number in range(400)]
     for text in texts[:read]:
-        assert pair.writer.put(text)
+        assert pair.writer.put(text, 0)
     assert pair.reader.take(0) == texts[:read]
     count = read
-    while pair.writer.put(texts[count]):
+    while pair.writer.put(texts[count], 0):
         count += 1
     assert (count - read) * 1004 > RING_BYTES - 2 * 1004
     assert pair.reader.take(read) == texts[read:count]
@@ -83,19 +84,19 @@ def test_rows_of_one_length_come_out_as_they_went_in(
         for at, (length, count) in enumerate(rows)
         for number in range(count)
     ]
-    written = [text for text in texts if pair.writer.put(text)]
+    written = [text for text in texts if pair.writer.put(text, 0)]
     assert pair.reader.take(0) == written
 
 
 def test_a_row_that_a_length_is_not_of(pair: Pair) -> None:
     for other in range(30):
         texts = [b"%3d" % at + b"!" * (at == other) for at in range(30)]
-        assert all(map(pair.writer.put, texts))
+        assert all(pair.writer.put(text, 0) for text in texts)
         assert pair.reader.take(0) == texts
 
 
 def test_what_is_too_large_is_not_for_the_ring(pair: Pair) -> None:
-    assert not pair.writer.put(b"x" * MOST)
+    assert not pair.writer.put(b"x" * MOST, 0)
     assert not pair.reader.waits
 
 
@@ -105,17 +106,17 @@ def test_a_record_is_in_one_piece_wherever_the_end_is(pair: Pair, left: int) -> 
     while size > 0:
         step = min(size, MOST)
         step = step if size == step or size - step >= 4 else step - 4
-        assert pair.writer.put(b"x" * (step - 4))
+        assert pair.writer.put(b"x" * (step - 4), 0)
         assert pair.reader.take(0) == [b"x" * (step - 4)]
         size -= step
     assert pair.page[RING_HEAD] == RING_BYTES - left
-    assert pair.writer.put(b"abcd")
-    assert pair.writer.put(b"")
+    assert pair.writer.put(b"abcd", 0)
+    assert pair.writer.put(b"", 0)
     assert pair.reader.take(0) == [b"abcd", b""]
 
 
 def test_the_bell_is_rung_once_for_each_time_that_the_hub_asks(pair: Pair) -> None:
-    pair.writer.put(b"a")
+    pair.writer.put(b"a", 0)
     assert not pair.writer.must_ring(), "nobody listens yet: the dial says enough"
     assert pair.reader.arm(), "and there is something"
     assert pair.writer.must_ring()
@@ -130,7 +131,7 @@ def test_the_hub_is_told_again_of_each_batch_that_gathers_unread(pair: Pair) -> 
     def written(size: int) -> list[bool]:
         rung = []
         for _ in range(size // 1024):
-            assert pair.writer.put(b"x" * 1020)
+            assert pair.writer.put(b"x" * 1020, 0)
             rung.append(pair.writer.must_ring())
         return rung
 
@@ -143,9 +144,10 @@ def test_the_hub_is_told_again_of_each_batch_that_gathers_unread(pair: Pair) -> 
 
 
 def test_what_follows_something_that_was_sent_waits_for_it(pair: Pair) -> None:
-    pair.writer.put(b"a")
-    pair.writer.put(b"c", after=2)
-    pair.writer.put(b"d")
+    pair.writer.put(b"a", 0)
+    pair.writer.break_off()
+    pair.writer.put(b"c", 2)
+    pair.writer.put(b"d", 0)
     assert pair.reader.take(0) == [b"a"]
     assert pair.reader.held_up
     assert pair.reader.waits
@@ -190,7 +192,6 @@ class Traffic(RuleBasedStateMachine):
         self.pair = Pair()
         self.put = self.arrived = 0
         self.lane: deque[tuple[int, bytes]] = deque()  # messages, and their numbers
-        self.last_was_sent = True
         self.expected: deque[bytes] = deque()
         self.must_look = False  # the peer has put, and not looked at the bell
         self.looks_again = True  # the hub will, without being told
@@ -207,11 +208,9 @@ class Traffic(RuleBasedStateMachine):
     @rule(size=sizes)
     def write(self, size: int) -> None:
         data = self.payload(size)
-        after = self.put - 1 if self.last_was_sent else None
-        if not self.pair.writer.put(data, after):
+        if not self.pair.writer.put(data, self.put - 1):
             self.send(data)
             return
-        self.last_was_sent = False
         self.must_look = True
 
     @precondition(lambda self: not self.must_look)
@@ -231,7 +230,7 @@ class Traffic(RuleBasedStateMachine):
 
     def send(self, data: bytes) -> None:
         self.lane.append((self.put - 1, data))
-        self.last_was_sent = True
+        self.pair.writer.break_off()
 
     @precondition(lambda self: not self.must_look)
     @rule(size=st.integers(0, 3))
