@@ -44,7 +44,7 @@ class PeerStation(PeerPutting):
             # As ``Peer.take`` does, which costs one call more for each item.
             page = machine.page
             page[HANDED] = handed
-            if page[ALERT] < handed:
+            if (alert := page[ALERT]) and alert <= handed:
                 return self.take_next(holder)
             machine.handed = handed
             if self.joinable:

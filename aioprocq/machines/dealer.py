@@ -267,7 +267,7 @@ class Dealer:
         peer.page[RECALLED] = peer.lane.handed
         peer.page[EPOCH] = peer.epoch
         peer.watched = 0
-        peer.page[ALERT] = 0
+        peer.page[ALERT] = 1
 
     def verify(self) -> None:
         """PATIENCE has passed since the recalls: take what was not handed out."""

@@ -35,6 +35,7 @@ from ..wire.page import (
     ARRIVED,
     EPOCH,
     HANDED,
+    NEVER,
     PUT,
     RECALLED,
     SETTLED,
@@ -130,7 +131,8 @@ class Peer(Settling):
             return None
         page, handed = self.page, self.handed + 1
         page[HANDED] = handed
-        if page[ALERT] < handed and not self._may_hand_out(handed):
+        alert = page[ALERT]
+        if alert and alert <= handed and not self._may_hand_out(handed):
             return None
         self.handed = handed
         item = items.popleft()
@@ -144,11 +146,13 @@ class Peer(Settling):
         Their lane indexes end at ``handed - 1``.
         """
         items, page, before = self.items, self.page, self.handed
-        count = min(most, len(items), page[ALERT] - before) if self.open else 0
+        alert = page[ALERT] or NEVER
+        count = min(most, len(items), alert - before - 1) if self.open else 0
         if count <= 0:
             return []
         page[HANDED] = handed = before + count
-        if page[ALERT] < handed and not self._may_hand_out(handed, count):
+        alert = page[ALERT]
+        if alert and alert <= handed and not self._may_hand_out(handed, count):
             return []
         self.handed = handed
         if count == len(items):

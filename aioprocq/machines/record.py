@@ -101,7 +101,7 @@ class PeerRecord:
         self.counted = 0
         self.stale = self.grace = 0
         self.watched = NEVER
-        page[ALERT] = NEVER
+        page[ALERT] = 0
         self.recalling = self.stalled = self.gone = False
         self.blocked = self.waking = self.linger = self.listed = False
 
@@ -143,5 +143,5 @@ class PeerRecord:
             return False
         sooner = value < self.watched
         self.watched = value
-        self.page[ALERT] = value
+        self.page[ALERT] = 0 if value == NEVER else value + 1
         return sooner

@@ -211,7 +211,7 @@ class SyncQueue(Generic[T]):
             ):
                 page = machine.page
                 page[HANDED] = handed
-                if page[ALERT] < handed:
+                if (alert := page[ALERT]) and alert <= handed:
                     # Before anybody else may come: it was announced.
                     item = station.take_next(holder)
                 else:

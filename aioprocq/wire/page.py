@@ -77,7 +77,7 @@ UNLIMITED = 1 << 62
 """A limit that no count reaches."""
 
 NEVER = UNLIMITED
-"""An alert that no hand-out reaches."""
+"""A lane index that no item has."""
 
 # A peer's page, the half that the peer writes.
 HANDED = 0  # lane index after the last item handed to the application
@@ -89,7 +89,7 @@ RING_TAIL = 5  # bytes that were written into the ring
 WAITS = 4  # not zero: a getter waits, and will say so only when it has for long
 
 # A peer's page, the half that the hub writes.
-ALERT = 64  # a hand-out above this index has to look at EPOCH, and report
+ALERT = 64  # not zero: the hand-out of this number has to look at EPOCH, and report
 EPOCH = 65  # grows with each recall of what the peer has read
 ROOM = 66  # items that the peer may have begun to send
 ROOM_BYTES = 67  # and their bytes

@@ -20,7 +20,6 @@ from aioprocq.wire.page import (
     ANNOUNCE_WAITS,
     EPOCH,
     HANDED,
-    NEVER,
     RECALLED,
     RETURNS,
     SETTLED,
@@ -470,7 +469,7 @@ def recalled(*payloads: Payload, joinable: bool = False) -> tuple[Dealer, PeerRe
 
 def test_a_recall():
     dealer, peer = recalled(b"a.", b"b.", b"c.")
-    assert (peer.page[EPOCH], peer.page[ALERT], peer.page[RECALLED]) == (1, 0, 0)
+    assert (peer.page[EPOCH], peer.page[ALERT], peer.page[RECALLED]) == (1, 1, 0)
     assert peer.lane.frozen
     assert dealer.recalls == 1
     assert dealer.store.waiting == 0, "not before it is certain"
@@ -483,7 +482,7 @@ def test_a_recall():
     dealer.verify()
     dealer.yielded(peer, 1)
     assert not peer.lane.frozen
-    assert peer.page[ALERT] == NEVER
+    assert peer.page[ALERT] == 0
     assert peer.lane.credit == 0
     dealer.check_invariants()
 

@@ -17,7 +17,6 @@ from aioprocq.wire.page import (
     BEGUN,
     EPOCH,
     HANDED,
-    NEVER,
     PUT,
     RETURNS,
     ROOM,
@@ -623,17 +622,17 @@ def test_two_producers_do_not_take_the_same_place_from_each_other_forever():
 def test_a_hand_out_that_makes_room_is_reported():
     driver = Driver(2)
     peer = driver.consumer("ab")
-    assert peer.page[ALERT] == NEVER
+    assert peer.page[ALERT] == 0
     waiter = Waiter()
     driver.hub.wait_to_put(waiter)
     driver.settle()
-    assert peer.page[ALERT] == 0
+    assert peer.page[ALERT] == 1
     assert driver.hub.deadline is not None, "one may just have missed the alert"
     driver.tick()
     assert driver.hub.deadline is None
     peer.page[HANDED] = 1
     assert driver.receive(peer, wire.REPORT) == [waiter]
-    assert peer.page[ALERT] == NEVER
+    assert peer.page[ALERT] == 0
 
 
 def test_what_is_delivered_again_comes_on_top():
@@ -690,11 +689,11 @@ def test_the_last_hand_out_before_the_end_is_reported():
     driver.wants(peer, 64)
     driver.put("abc")
     driver.receive(peer, wire.encode_bounce(2))
-    assert peer.page[ALERT] == NEVER
+    assert peer.page[ALERT] == 0
     driver.hub.take()
     driver.hub.shutdown(immediate=False)
     driver.settle()
-    assert peer.page[ALERT] == 1
+    assert peer.page[ALERT] == 2
     driver.tick()
     assert driver.hub.deadline is None
     peer.page[HANDED] = 2

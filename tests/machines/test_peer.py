@@ -15,7 +15,6 @@ from aioprocq.wire.page import (
     ANNOUNCE_WAITS,
     EPOCH,
     HANDED,
-    NEVER,
     PUT,
     RECALLED,
     RETURNS,
@@ -34,7 +33,6 @@ NOW = 1.0
 
 def make_peer(*, joinable: bool = False, sized: bool = False) -> Peer:
     page = new_page()
-    page[ALERT] = NEVER
     page[ROOM] = page[ROOM_BYTES] = 0 if sized else UNLIMITED
     return Peer(page, joinable=joinable, sized=sized)
 
@@ -85,7 +83,7 @@ def recall(peer: Peer, counted: int = 0) -> None:
     """What the hub stores when it takes back what has been read."""
     peer.page[RECALLED] = counted
     peer.page[EPOCH] += 1
-    peer.page[ALERT] = 0
+    peer.page[ALERT] = 1
 
 
 def holds(peer: Peer, count: int, holder: str | None = "me") -> None:
@@ -233,7 +231,7 @@ def test_hand_outs_that_are_watched_are_made_one_by_one():
     peer = make_peer()
     receives(peer, 0, "abcd")
     opened(peer)
-    peer.page[ALERT] = 2
+    peer.page[ALERT] = 3
     assert peer.take_many(4) == ["A", "B"]
     assert peer.take_many(4) == []
     assert peer.take() == "C"
@@ -491,7 +489,7 @@ def test_a_fast_consumer_asks_for_many():
 def test_watched_hand_outs_are_reported():
     peer = make_peer()
     receives(peer, 0, "ab")
-    peer.page[ALERT] = 1
+    peer.page[ALERT] = 2
     assert peer.take() == b"a."
     assert flush(peer) == []
     assert peer.take() == b"b."

@@ -4,7 +4,7 @@ import pytest
 
 from aioprocq.machines.lane import Lane
 from aioprocq.machines.record import PeerRecord, Waiter
-from aioprocq.wire.page import ALERT, NEVER, UNLIMITED, new_page
+from aioprocq.wire.page import ALERT, UNLIMITED, new_page
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def peer() -> PeerRecord:
 
 def test_a_new_peer(peer):
     assert repr(peer) == "<peer 42 sent=0 in_air=0 holding=0 credit=0>"
-    assert peer.page[ALERT] == NEVER
+    assert peer.page[ALERT] == 0
     assert not peer.open
     assert not peer.granted
     assert not peer.granted_bytes
@@ -45,13 +45,13 @@ def test_room_that_was_granted_and_not_used(peer):
 
 def test_an_alert(peer):
     assert peer.alert(5), "sooner than never"
-    assert peer.page[ALERT] == 5
+    assert peer.page[ALERT] == 6
     assert not peer.alert(5), "nothing new"
     assert not peer.alert(9), "later"
-    assert peer.page[ALERT] == 9
+    assert peer.page[ALERT] == 10
     assert peer.alert(0)
     assert not peer.alert()
-    assert peer.page[ALERT] == NEVER
+    assert peer.page[ALERT] == 0
 
 
 def test_an_alert_is_left_alone_during_a_recall(peer):
@@ -59,7 +59,7 @@ def test_an_alert_is_left_alone_during_a_recall(peer):
     peer.lane.frozen = True
     assert not peer.alert(0)
     assert not peer.alert()
-    assert peer.page[ALERT] == 3
+    assert peer.page[ALERT] == 4
 
 
 def test_a_waiter():

@@ -26,7 +26,7 @@ from aioprocq.queues import handle as module
 from aioprocq.queues import joinable
 from aioprocq.queues.handle import Handle, arrive
 from aioprocq.wire.frames import REPORT, Ask, encode_items
-from aioprocq.wire.page import ALERT, EPOCH, HANDED, NEVER, SETTLED
+from aioprocq.wire.page import ALERT, EPOCH, HANDED, SETTLED
 from aioprocq.wire.payload import Descriptor, pack_item, unpacking
 from tests.drivers.stations import DEADLINE, make_settings, until
 
@@ -104,7 +104,7 @@ def test_a_deferred_failure_is_raised_by_the_next_get(faces: Faces) -> None:
 def batch_at(peer: Any) -> list[object]:
     """Three items come in one batch, and are opened."""
     machine = peer._handle.station._user()
-    machine.page[ALERT] = NEVER
+    machine.page[ALERT] = 0
     items: list[object] = [1, 2, 3]
     machine.receive(encode_items(0, 0, [pickle.dumps(item, 5) for item in items]), 0.0)
     batch = machine.next_sealed()
@@ -171,7 +171,7 @@ def test_what_a_get_has_announced_is_handed_out_before_anything_else_happens(
     _, peer = faces.pair(Queue)
     batch_at(peer)
     station = peer._handle.station
-    station.machine.page[ALERT] = 0
+    station.machine.page[ALERT] = 1
     station.take = never
     assert peer.sync.get() == 1
     assert station.machine.handed == station.machine.page[HANDED] == 1
@@ -189,7 +189,7 @@ async def test_on_a_loop_a_get_that_is_refused_announces_nothing(
     assert peer.sync.get() == 1, "no coroutine has ever waited for it"
     station = peer._handle.station
     station.future_waiter()
-    for station.machine.page[ALERT] in (NEVER, 0):
+    for station.machine.page[ALERT] in (0, 1):
         with pytest.raises(LoopMismatch, match=r"await get\(\)"):
             peer.sync.get()
         assert station.machine.page[HANDED] == 1
@@ -304,7 +304,7 @@ def test_a_get_from_a_batch_looks_whether_the_hub_wants_it_back(faces: Faces) ->
     assert peer.sync.get() == 1
     machine = peer._handle.station.machine
     assert machine.page[HANDED] == 1
-    machine.page[ALERT], machine.page[EPOCH] = 0, 1
+    machine.page[ALERT], machine.page[EPOCH] = 1, 1
     with pytest.raises(QueueEmpty):
         peer.sync.get(timeout=0)
     assert (machine.page[HANDED], machine.available()) == (1, 0)
