@@ -134,10 +134,13 @@ def _small_ones(
             yield chunk
             chunk, size = [], 0
             continue
+        wanted = items[done : done + min(count, most)]
         try:
-            block = [dumps(item, 5) for item in items[done : done + min(count, most)]]
+            block = _pickle(wanted)
         except Exception:
             break
+        if len(block) > len(wanted):
+            break  # one is so large that it was written in several parts
         length = sum(map(len, block))
         if length >= OUT_OF_BAND and max(map(len, block)) >= OUT_OF_BAND:
             break
@@ -148,6 +151,26 @@ def _small_ones(
     if chunk:
         yield chunk
     return done
+
+
+class _Sink:
+    """A file for a pickler: each pickle that is small is written in one part."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.write = parts.append
+
+
+def _pickle(items: Sequence[object]) -> list[bytes]:
+    # As ``dumps`` for each of them, which makes a new pickler, and a memo, each time.
+    parts: list[bytes] = []
+    pickler = pickle.Pickler(_Sink(parts), 5)
+    dump, forget = pickler.dump, pickler.clear_memo
+    for item in items:
+        dump(item)
+        forget()
+    return parts
 
 
 def _one_by_one(station: Station, items: Iterable[object]) -> Iterator[list[Payload]]:

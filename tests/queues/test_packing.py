@@ -239,6 +239,7 @@ UNLIKE: list[Any] = [
     "x" * 300,
     "x" * (BATCH_BYTES // 3),
     "x" * OUT_OF_BAND,
+    b"x" * 70_000,  # more than pickle writes in one part
     threading.Lock(),
 ]
 
