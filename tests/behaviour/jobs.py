@@ -90,15 +90,20 @@ class Crew:
     def __init__(self, stage: AsyncStage, directory: Path, *kinds: str) -> None:
         self.queue = stage.queues[0]
         self.board = Board(str(directory), "test", blocking=False)
-        self.actors = []
-        self.tickets = []
-        for number, kind in enumerate(kinds):
-            actor = stage.actor(kind.removeprefix("stuck-"))
-            # One that is stuck is an event loop that stands still while it has a job.
-            blocking = kind.startswith("stuck-") or kind in ("blocking-peer", "thread")
-            where = str(directory), number, blocking
-            self.tickets.append(actor.post(work, *where, len(kinds)))
-            self.actors.append(actor)
+        self.actors: list[Any] = []
+        self.tickets: list[Any] = []
+        self._stage, self._directory, self._size = stage, str(directory), len(kinds)
+        for kind in kinds:
+            self.hire(kind)
+
+    def hire(self, kind: str) -> None:
+        """Let one more worker come; meetings are without it."""
+        actor = self._stage.actor(kind.removeprefix("stuck-"))
+        # One that is stuck is an event loop that stands still while it has a job.
+        blocking = kind.startswith("stuck-") or kind in ("blocking-peer", "thread")
+        where = self._directory, len(self.actors), blocking
+        self.tickets.append(actor.post(work, *where, self._size))
+        self.actors.append(actor)
 
     async def unfinished(self, count: int) -> None:
         """Wait until all but so many jobs are done."""

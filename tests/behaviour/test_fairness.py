@@ -76,6 +76,22 @@ async def test_the_owner_takes_what_a_busy_worker_was_sent(
     assert done == {"quick": 300, "hold": 1}
 
 
+@every_kind
+async def test_who_comes_later_takes_what_a_busy_worker_was_sent(
+    kind: str, tmp_path: Path
+) -> None:
+    """As long as it was alone it was sent what lasts for long."""
+    async with crew(new_queue(), tmp_path, kind) as workers:
+        jobs = [("quick", None)] * 600 + [("hold", None)] + [("quick", None)] * 600
+        await workers.queue.put_many(jobs)
+        await workers.held()
+        workers.hire(kind)
+        await workers.unfinished(1)
+        workers.release()
+        figures = [done for done, _ in await workers.leave()]
+    assert figures == [{"quick": 600, "hold": 1}, {"quick": 600}]
+
+
 async def test_a_worker_takes_what_the_owners_threads_leave(tmp_path: Path) -> None:
     """A thread of the owner's process is a consumer like the others."""
     kinds = ("thread", "blocking-peer", "async-peer")
