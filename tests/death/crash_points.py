@@ -17,6 +17,9 @@ from types import FrameType
 from typing import Any
 
 import aioprocq
+from aioprocq.drivers import peer_link, peer_putting
+from aioprocq.drivers.ring import RINGS
+from aioprocq.drivers.transport import PORTABLE
 
 from .diary import GOT, LINES, PUT, RETURNED, SETTLED, Diary
 
@@ -70,6 +73,14 @@ def put_singly(queue: Any, diary: Diary) -> None:
     for number in range(ITEMS):
         queue.sync.put((number, b""))
         diary.note(PUT, number=number)
+
+
+def put_in_a_burst(queue: Any, diary: Diary) -> None:
+    """However slow it is to count lines: after two of them, all go into the ring."""
+    peer_putting._BURST = peer_link._PULSE = 60.0  # in this process alone
+    put_singly(queue, diary)
+    if RINGS and not PORTABLE:
+        assert not queue._handle.station.ring.broken_off
 
 
 def put_large(queue: Any, diary: Diary) -> None:
@@ -162,7 +173,13 @@ def settle_in_tasks(queue: Any, diary: Diary) -> None:
     asyncio.run(main())
 
 
-PRODUCERS: tuple[Script, ...] = (put_singly, put_large, put_many, put_in_tasks)
+PRODUCERS: tuple[Script, ...] = (
+    put_singly,
+    put_in_a_burst,
+    put_large,
+    put_many,
+    put_in_tasks,
+)
 CONSUMERS: tuple[Script, ...] = (get_singly, get_many, get_in_tasks)
 SETTLERS: tuple[Script, ...] = (
     settle_in_order,
