@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from aioprocq.drivers.neighbours import PAUSE, Neighbours, neighbours_on
+from aioprocq.machines.pace import Pace
 
 from .stations import DEADLINE, Stations, put, reached, until
 
@@ -69,6 +70,16 @@ def test_the_portions_of_many_are_as_much_as_those_of_a_few() -> None:
         portions.append(neighbours.portion)
     assert portions[0] == 8 * portions[1] == 16 * portions[2]
     assert 0 < portions[3] < portions[2]
+
+
+def test_who_gets_from_many_in_turn_asks_for_whole_portions() -> None:
+    """The next item of the same one comes after those of all the others."""
+    neighbours, pace = Neighbours(), Pace()
+    neighbours.bursting = 64
+    for _ in range(10):
+        pace.filled(pace.window, NOW, empty=True)
+        pace.emptied(NOW + pace.window * 64 * 4e-6, alone=True)
+    assert pace.window >= 2 * neighbours.portion, "one is asked for while one is here"
 
 
 def test_who_is_removed_is_not(pipes: list[Pipe]) -> None:

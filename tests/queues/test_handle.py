@@ -298,15 +298,22 @@ def test_each_thread_settles_what_it_got_from_a_batch(faces: Faces) -> None:
     assert machine.page[SETTLED] == 2
 
 
-def test_a_get_from_a_batch_looks_whether_the_hub_wants_it_back(faces: Faces) -> None:
+@pytest.mark.parametrize(
+    "get",
+    [lambda queue: queue.sync.get(timeout=0), lambda queue: queue.get_nowait()],
+    ids=["sync.get", "get_nowait"],
+)
+def test_a_get_from_a_batch_looks_whether_the_hub_wants_it_back(
+    faces: Faces, get: Callable[[Any], object]
+) -> None:
     _, peer = faces.pair(Queue)
     batch_at(peer)
     assert peer.sync.get() == 1
     machine = peer._handle.station.machine
     assert machine.page[HANDED] == 1
-    machine.page[ALERT], machine.page[EPOCH] = 1, 1
+    machine.page[ALERT], machine.page[EPOCH] = 2, 1  # from this hand-out on
     with pytest.raises(QueueEmpty):
-        peer.sync.get(timeout=0)
+        get(peer)
     assert (machine.page[HANDED], machine.available()) == (1, 0)
 
 
