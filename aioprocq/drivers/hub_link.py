@@ -21,12 +21,14 @@ from ..machines.record import Loaded, PeerRecord, Waiter
 from ..wire.frames import Kind, decode_parcel
 from ..wire.page import Page, new_page
 from ..wire.payload import Descriptor, Parcel
+from .busy_poll import BusyPoll, busy_poll_on
 from .connection import Connection, reserve
 from .hub_rings import HubRings
 from .neighbours import Neighbours, neighbours_on
 from .peer_station import PeerStation
 from .readiness import make_readiness, poll
 from .ring import RINGS
+from .spinning import Experience
 from .station import Settings, Station, driving, loopless
 from .transport import (
     PAGE_BYTES,
@@ -69,6 +71,8 @@ class HubLink(HubRings):
         self._readiness.watch(self._reception_number)
         self._reception_full = False
         self._neighbours = Neighbours()
+        self._busy_poll: BusyPoll | None = None
+        self._experience, self._expects = Experience(), False
         self._flush_due = self._write_up_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None
@@ -90,6 +94,7 @@ class HubLink(HubRings):
             self.loop = loop
             loopless.pop(id(self), None)
             loop.add_reader(self._readiness.fileno(), self._on_ready)
+            self._busy_poll = busy_poll_on(loop)
             self._neighbours = neighbours_on(loop)
             self._neighbours.add(self._readiness.fileno(), self)
             self._arm()
@@ -109,6 +114,9 @@ class HubLink(HubRings):
         with self.lock:
             self._fetches = 0
             self._take_in()
+            if self._expects and self.hub.store.waiting and self._busy_poll is not None:
+                self._expects = False
+                self._busy_poll.came(self._experience)
             if self.sink is None or not self.hub.store.waiting:
                 self._carry_out()
                 return
@@ -119,6 +127,13 @@ class HubLink(HubRings):
             if self.loop is not None and not self._write_up_due:
                 self._write_up_due = True
                 self.loop.call_soon(self._on_write_up)
+
+    def expect(self) -> None:
+        """On the loop: an item is about to come, with which somebody will go on."""
+        # Who puts in a burst is looked after elsewhere.
+        loop, busy_poll = self.loop, self._busy_poll
+        if self._by_record and not self._rings and loop and busy_poll:
+            self._expects = busy_poll.expect(self._experience, loop)
 
     def _on_write_up(self) -> None:
         with self.lock:

@@ -21,7 +21,7 @@ from ..wire.page import OPEN, STATE, UNLIMITED, State
 from ..wire.payload import Payload, size_of
 from .hub_watch import HubWatch
 from .station import Token
-from .waiting import running_loop
+from .waiting import FutureWaiter, running_loop
 
 __all__ = ["HubStation"]
 
@@ -285,6 +285,8 @@ class HubStation(HubWatch):
             self._prepare(waiter)
             if hub.store.waiting or hub.dealer.flying or hub.state is not OPEN:
                 self._carry_out()
+            if isinstance(waiter, FutureWaiter) and len(hub.dealer.getters) == 1:
+                self.expect()
 
     def end_get(self, waiter: Waiter, *, took: bool) -> None:
         """A getter waits no longer."""

@@ -28,9 +28,11 @@ from ..wire.page import (
     State,
 )
 from ..wire.payload import Descriptor
+from .busy_poll import BusyPoll, busy_poll_on
 from .peer_reading import PeerReading
 from .readiness import poll
 from .ring import RINGS, RingWriter
+from .spinning import Experience
 from .station import Settings, Station, putting
 from .transport import (
     DONTWAIT,
@@ -72,6 +74,8 @@ class PeerLink(PeerReading):
         self._shut = False
         self._loops: dict[asyncio.AbstractEventLoop, bool] = {}
         self._writers: set[asyncio.AbstractEventLoop] = set()
+        self._experience = Experience()
+        self._expecting: BusyPoll | None = None
 
     def _dialled(self) -> Peer:
         # With the lock held. OSError, or OwnerLost, leaves things as they were.
@@ -346,8 +350,17 @@ class PeerLink(PeerReading):
                 self._unwatch(loop)  # leave it unread: the hub can take it back
                 return
             self._take_in()
+            if self._expecting is not None and machine.available():
+                self._expecting.came(self._experience)
+                self._expecting = None
             self._check_pulse()
             self._settle_down()
+
+    def _expect(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A coroutine begins to wait: an item may be about to come.
+        busy_poll = busy_poll_on(loop)
+        if busy_poll.expect(self._experience, loop):
+            self._expecting = busy_poll
 
     def _check_pulse(self) -> None:
         alive = self._lanes.alive if self._lanes is not None else None

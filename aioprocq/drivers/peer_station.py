@@ -16,10 +16,10 @@ from ..machines.statistics import QueueStatistics
 from ..wire import frames as wire
 from ..wire.ahead import open_ahead, wrapped
 from ..wire.frames import Ask, Kind
-from ..wire.page import ALERT, HANDED, PUBLISHED, State
+from ..wire.page import ALERT, ANNOUNCE_WAITS, HANDED, PUBLISHED, State
 from .peer_putting import PeerPutting
 from .station import Token
-from .waiting import ThreadWaiter, running_loop
+from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
 
@@ -172,6 +172,8 @@ class PeerStation(PeerPutting):
             machine.wait_to_get(waiter, late=late)
             if machine.available():
                 machine.hand_on()
+            elif isinstance(waiter, FutureWaiter) and not machine.page[ANNOUNCE_WAITS]:
+                self._expect(waiter.loop)
             self._prepare(waiter)
             self._settle_down()
             # The owner says that it shuts down, and then looks for our frames; we

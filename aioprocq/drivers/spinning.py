@@ -21,39 +21,67 @@ import os
 import select
 import time
 
-__all__ = ["SPIN", "Spinner"]
+__all__ = ["SPIN", "Experience", "Spinner"]
 
 SPIN = 0.00015
 """Seconds for which a thread looks before it sleeps."""
 
 _MOST_FAILURES = 8  # after so many in a row, 256 waits go by without spinning
 
+_TAKEN = 0.00001
+"""Seconds away from the core that mean that somebody else was on it."""
+
 # With one core there is nobody at work while this one looks.
 _USEFUL = hasattr(os, "sched_yield") and (os.cpu_count() or 1) > 1
 
 
-class Spinner:
-    """One connection's experience with spinning."""
+def is_idle() -> bool:
+    """Offer the core to whoever else wants it: does nobody?"""
+    before = time.monotonic()
+    os.sched_yield()
+    return time.monotonic() - before < _TAKEN
 
-    __slots__ = ("_failures", "_skips", "at_once")
+
+class Experience:
+    """What has come of looking so far, and whether to look again, therefore."""
+
+    __slots__ = ("_failures", "_skips")
 
     def __init__(self) -> None:
         self._failures = 0
-        #: Whether what was looked for last was there at the first look.
-        self.at_once = False
         self._skips = 0 if _USEFUL else -1  # which never comes to 0
 
     @property
     def willing(self) -> bool:
-        """Whether the next wait will begin with spinning."""
+        """Whether the next wait will begin with looking."""
         return not self._skips
 
     def is_due(self) -> bool:
-        """Whether this wait begins with spinning; asked once for each."""
+        """Whether this wait begins with looking; asked once for each."""
         if self._skips:
             self._skips -= 1
             return False
         return True
+
+    def failed(self) -> None:
+        """A look was in vain."""
+        self._failures = min(self._failures + 1, _MOST_FAILURES)
+        self._skips = 1 << self._failures
+
+    def succeeded(self) -> None:
+        """Something came while somebody looked."""
+        self._failures //= 2
+
+
+class Spinner(Experience):
+    """One connection's experience with spinning."""
+
+    __slots__ = ("at_once",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Whether what was looked for last was there at the first look.
+        self.at_once = False
 
     def spin(self, poller: select.poll) -> list[int]:
         """Look for a moment, or until some can be read: those that can."""
@@ -62,10 +90,9 @@ class Spinner:
         end = 0.0 if ready else time.monotonic() + SPIN
         while not ready:
             if time.monotonic() >= end:
-                self._failures = min(self._failures + 1, _MOST_FAILURES)
-                self._skips = 1 << self._failures
+                self.failed()
                 return []
             os.sched_yield()
             ready = poller.poll(0)
-        self._failures //= 2
+        self.succeeded()
         return [number for number, _ in ready]

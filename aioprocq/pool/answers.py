@@ -64,6 +64,10 @@ class Answers:
         if self._next is not None:
             self._next.cancel()
 
+    def expect(self) -> None:
+        """An answer may come at once: the loop had better not sleep before that."""
+        self._station.expect()
+
     def _read(self) -> None:
         # Called by the queue itself: a task would be one more turn of the loop.
         take = self._station.take

@@ -104,6 +104,9 @@ class Dispatching:
             self._payloads[ident] = payload
         if now:
             self._put(payload)
+            if len(self._jobs.sent) == 1:
+                # With others at work a core may not be free to wait on.
+                self._answers.expect()
         return len(draft) if isinstance(draft, bytes) else draft.size
 
     def _put(self, payload: Payload) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import aioprocq
 from aioprocq import WorkerPool
+from aioprocq.drivers import busy_poll
 from tests.programs import output_of
 from tests.supervisor.watching import DEADLINE, kill, soon
 
@@ -68,6 +69,38 @@ async def test_it_calls_whatever_can_be_called(concurrency):
             {"timeout": 3},
         )
         assert await soon(pool.run(jobs.pid)) != os.getpid()
+
+
+class Expectations:
+    """What is expected of the answers, and how often one of them came in time."""
+
+    def __init__(self) -> None:
+        self.asked = self.good = self.bad = 0
+
+    def is_due(self) -> bool:
+        self.asked += 1
+        return True
+
+    def succeeded(self) -> None:
+        self.good += 1
+
+    def failed(self) -> None:
+        self.bad += 1
+
+
+@pytest.mark.both_loops
+async def test_the_loop_stays_awake_for_a_job_that_is_alone(monkeypatch):
+    """With others in flight a core may not be free for that."""
+    monkeypatch.setattr(busy_poll, "SPIN", 1000.0)
+    monkeypatch.setattr(busy_poll, "is_idle", lambda: True)
+    async with WorkerPool(2) as pool:
+        assert await soon(pool.run(jobs.double, 1)) == 2
+        found = pool._answers._station._experience = Expectations()
+        assert await soon(pool.run(jobs.double, 2)) == 4
+        assert (found.asked, found.good, found.bad) == (1, 1, 0)
+        futures = [pool.submit(jobs.double, n) for n in range(5)]
+        assert await soon(asyncio.gather(*futures)) == [0, 2, 4, 6, 8]
+        assert (found.asked, found.good, found.bad) == (2, 2, 0)
 
 
 async def test_results_come_each_to_its_own_call():
