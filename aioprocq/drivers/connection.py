@@ -77,11 +77,12 @@ class Connection:
         """The descriptor of the up lane."""
         return self.up.fileno()
 
-    def read(self, most: int) -> tuple[list[bytes], Frame | None]:
+    def read(self, most: int, read: int = 0) -> tuple[list[bytes], Frame | None]:
         """Items that were put one by one, up to ``most``, and the frame after them.
 
-        None: there is no frame after them yet; an empty one: the peer is gone.
-        Raises OSError when there are no descriptors for what comes next.
+        ``read`` messages were read just before. None: there is no frame after them
+        yet; an empty one: the peer is gone. Raises OSError when there are no
+        descriptors for what comes next.
         """
         puts: list[bytes] = []
         receive, append = self.up.recv, puts.append
@@ -91,7 +92,7 @@ class Connection:
             for at in range(most):
                 # To be told that there is nothing more costs as much as a message:
                 # after a single one a look is cheaper, unless more is likely.
-                if at == 1 and not self._busy and not self._look(0):
+                if at + read == 1 and not self._busy and not self._look(0):
                     break
                 data = receive(MAX_FRAME, DONTWAIT)
                 if not data or data[-1] != _PUT:

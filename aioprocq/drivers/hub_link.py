@@ -240,7 +240,7 @@ class HubLink(HubRings):
         record, ring, left = connection.record, connection.ring, _MOST_FRAMES
         try:
             while left > 0:
-                puts, frame = connection.read(left)
+                puts, frame = connection.read(left, _MOST_FRAMES - left)
                 if ring.heed():
                     puts = self._merge(connection, puts)
                 if puts:

@@ -130,6 +130,13 @@ def test_after_one_item_it_looks_whether_there_is_more(peer: Peer) -> None:
         assert peer.read() == ([b"x"] * count, None)
         assert looks == [0] * looked
         looks.clear()
+    peer.up.send(wire.REPORT)
+    assert peer.read() == ([], wire.REPORT)
+    assert not looks
+    assert peer.connection.read(99, 1) == ([], None)
+    assert looks == [0]
+    peer.put(b"x")
+    assert peer.connection.read(99, 1) == ([b"x."], None)
 
 
 def test_a_peer_that_hung_up_is_gone_after_what_it_sent(peer: Peer) -> None:

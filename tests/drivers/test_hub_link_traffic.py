@@ -144,7 +144,7 @@ def test_a_peer_that_is_disconnected_while_it_waits_is_forgotten(
 def test_a_lane_that_fails_otherwise_says_so(
     stations: Stations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(connection: object, most: int) -> None:
+    def broken(connection: object, most: int, read: int) -> None:
         raise OSError(errno.EIO, "broken")
 
     hub, peer = stations.pair()
