@@ -9,6 +9,7 @@ import pytest
 
 from aioprocq import OwnerLost
 from aioprocq.drivers import hub_rings as module
+from aioprocq.drivers import peer_putting
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.ring import RINGS
 from aioprocq.drivers.station import putting
@@ -24,6 +25,12 @@ from .stations import (
 )
 
 pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture(autouse=True)
+def bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, one put after the other is a burst."""
+    monkeypatch.setattr(peer_putting, "_BURST", 1000.0)
 
 
 def test_a_ring_with_garbage_ends_its_connection(
