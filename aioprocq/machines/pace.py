@@ -13,7 +13,7 @@ from __future__ import annotations
 
 __all__ = ["AHEAD", "ALONE", "LARGEST", "LONG", "Pace"]
 
-AHEAD = 0.004
+AHEAD = 0.008
 """Seconds of work that are sent ahead."""
 
 ALONE = 0.2
