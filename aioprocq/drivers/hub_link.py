@@ -130,9 +130,11 @@ class HubLink(HubRings):
 
     def expect(self) -> None:
         """On the loop: an item is about to come, with which somebody will go on."""
-        # Who puts in a burst is looked after elsewhere.
         loop, busy_poll = self.loop, self._busy_poll
-        if self._by_record and not self._rings and loop and busy_poll:
+        if loop is None or busy_poll is None:
+            return
+        # Who puts in a burst is looked after elsewhere.
+        if self._by_record and not self._rings:
             self._expects = busy_poll.expect(self._experience, loop)
 
     def _on_write_up(self) -> None:

@@ -24,7 +24,7 @@ import time
 __all__ = ["SPIN", "Experience", "Spinner"]
 
 SPIN = 0.00015
-"""Seconds for which a thread looks before it sleeps."""
+"""Seconds for which a thread looks before it sleeps, and a loop takes turns."""
 
 _MOST_FAILURES = 8  # after so many in a row, 256 waits go by without spinning
 
