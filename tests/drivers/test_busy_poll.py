@@ -16,23 +16,10 @@ from aioprocq.drivers.busy_poll import BusyPoll, busy_poll_on
 from aioprocq.drivers.ring import RINGS
 from aioprocq.drivers.spinning import SPIN, Experience
 
+from .awake import Expectations, Time
 from .stations import Stations, Thread, connected, get, load, put, reached, take
 
 pytestmark = pytest.mark.timeout(30)
-
-
-class Time:
-    """A clock that goes on only when somebody else gets the core."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.step = SPIN / 20
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sched_yield(self) -> None:
-        self.now += self.step
 
 
 class Loop:
@@ -59,26 +46,9 @@ class Loop:
         return count
 
 
-class Record:
-    """A queue's experience, which tells what comes of it."""
-
-    def __init__(self) -> None:
-        self.asked = self.good = self.bad = 0
-
-    def is_due(self) -> bool:
-        self.asked += 1
-        return True
-
-    def succeeded(self) -> None:
-        self.good += 1
-
-    def failed(self) -> None:
-        self.bad += 1
-
-
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    clock = Time()
+    clock = Time(SPIN / 20)
     for module in (busy_poll, spinning):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(os, "sched_yield", clock.sched_yield)
@@ -140,7 +110,7 @@ def test_for_several_the_loop_takes_the_same_turns(loop: Any, time: Time) -> Non
 
 @pytest.mark.usefixtures("time")
 def test_what_comes_too_late_was_in_vain(loop: Any) -> None:
-    poll, kept = BusyPoll(), Record()
+    poll, kept = BusyPoll(), Expectations()
     experience: Any = kept
     assert poll.expect(experience, loop)
     loop.turns()
@@ -162,8 +132,8 @@ def test_a_loop_has_one_for_as_long_as_it_lives() -> None:
 # Who expects what, on real loops
 
 
-def record(station: Any) -> Record:
-    kept = station._experience = Record()
+def record(station: Any) -> Expectations:
+    kept = station._experience = Expectations()
     return kept
 
 

@@ -10,21 +10,9 @@ import pytest
 from aioprocq.drivers import spinning
 from aioprocq.drivers.spinning import SPIN, Spinner
 
+from .awake import Time
+
 pytestmark = pytest.mark.usefixtures("time")
-
-
-class Time:
-    """A clock that goes on only when somebody else gets the core."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.step = SPIN / 10
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sched_yield(self) -> None:
-        self.now += self.step
 
 
 class Lane:

@@ -18,6 +18,7 @@ import pytest
 import aioprocq
 from aioprocq import WorkerPool
 from aioprocq.drivers import busy_poll
+from tests.drivers.awake import Expectations
 from tests.programs import output_of
 from tests.supervisor.watching import DEADLINE, kill, soon
 
@@ -69,23 +70,6 @@ async def test_it_calls_whatever_can_be_called(concurrency):
             {"timeout": 3},
         )
         assert await soon(pool.run(jobs.pid)) != os.getpid()
-
-
-class Expectations:
-    """What is expected of the answers, and how often one of them came in time."""
-
-    def __init__(self) -> None:
-        self.asked = self.good = self.bad = 0
-
-    def is_due(self) -> bool:
-        self.asked += 1
-        return True
-
-    def succeeded(self) -> None:
-        self.good += 1
-
-    def failed(self) -> None:
-        self.bad += 1
 
 
 @pytest.mark.both_loops
