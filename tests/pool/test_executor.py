@@ -61,6 +61,7 @@ async def test_in_another_thread(pool):
 
 
 async def test_cancelling(pool):
+    loop = asyncio.get_running_loop()
     async with aioprocq.Queue() as told:
 
         def use() -> None:
@@ -68,6 +69,8 @@ async def test_cancelling(pool):
             running = executor.submit(jobs.hold_on, told)
             waiting = executor.submit(jobs.double, 1)
             told.sync.get(timeout=DEADLINE)
+            # By now the loop has submitted both: what it is given comes in order.
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(DEADLINE)
             assert waiting.cancel()
             assert running.cancel()
             done = concurrent.futures.wait([running, waiting], DEADLINE)
