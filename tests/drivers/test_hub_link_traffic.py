@@ -175,6 +175,24 @@ def test_one_peer_does_not_keep_the_hub_from_the_others(
     assert hub.hub.store.waiting == 26
 
 
+def test_after_a_message_that_came_alone_the_hub_looks_for_more(
+    stations: Stations,
+) -> None:
+    hub, peer = stations.pair()
+    connect(hub, peer)
+    looks: list[int] = []
+
+    def look(timeout: int) -> list[object]:
+        looks.append(timeout)
+        return []
+
+    for connection in hub._by_record.values():
+        connection._look = look  # type: ignore[assignment]  # it notes each look
+    peer.refresh()
+    hub.drive()
+    assert looks == [0], "to be refused takes longer"
+
+
 def test_a_peer_that_is_gone_leaves_what_it_has_put(stations: Stations) -> None:
     hub, peer = stations.pair()
     put(peer, "last")
