@@ -16,13 +16,14 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, count, pairwise
 from operator import itemgetter, sub
 from pickle import loads
-from struct import pack, unpack_from
+from struct import Struct, pack, unpack_from
 
 from ..errors import ProtocolError
 
 __all__ = ["Batch", "encode_list"]
 
 _BEGIN, _END, _STOP = b"\x80\x05(", b"l.", b"."
+_LENGTH = Struct("<I")
 _without_stop = itemgetter(slice(None, -1))
 _MEMOIZE, _BINGET = b"\x94", b"h"
 _SHORT_MEMO = 32
@@ -48,7 +49,13 @@ def encode_list(
     payloads: Sequence[bytes], lengths: Sequence[int], rest: bytes
 ) -> bytes:
     """The pickle of a list, the length of each payload, and something after that."""
-    table = pack(f"<{len(lengths)}I", *lengths)
+    length, size = lengths[0], len(lengths)
+    if length and lengths.count(length) == size:
+        # As in many workloads; a third of the time that the other way takes.
+        items = bytearray().join(payloads)
+        del items[length - 1 :: length]
+        return b"".join([_BEGIN, items, _END, _LENGTH.pack(length) * size, rest])
+    table = pack(f"<{size}I", *lengths)
     parts = [_BEGIN, *map(_without_stop, payloads), _END, table, rest]
     return b"".join(parts)
 
@@ -63,11 +70,21 @@ class Batch:
         self._end = table - len(_END)
         if size == 0 or self._end < len(_BEGIN):
             raise ProtocolError(f"a batch of {size} items in {len(data)} bytes")
-        self._lengths: tuple[int, ...] = unpack_from(f"<{size}I", data, table)
-        self._sums: list[int] = []
+        self._lengths: Sequence[int]
+        self._sums: Sequence[int] = ()
         self.data = data
-        if sum(self._lengths) - size != self._end - len(_BEGIN):
+        first = data[table : table + _LENGTH.size]
+        even = data[table:end] == first * size
+        if even:  # all of one length
+            (length,) = _LENGTH.unpack(first)
+            self._lengths, total = [length] * size, length * size
+        else:
+            self._lengths = unpack_from(f"<{size}I", data, table)
+            total = sum(self._lengths)
+        if total - size != self._end - len(_BEGIN):
             raise ProtocolError("the lengths of a batch do not add up to its size")
+        if even:
+            self._sums = range(len(_BEGIN), len(_BEGIN) + total + 1, length)
 
     def __len__(self) -> int:
         return len(self._lengths)

@@ -56,7 +56,23 @@ def test_items_come_out_as_they_went_in(items: list[object]) -> None:
     assert batch.load() == items
 
 
-@given(st.lists(st.binary(), min_size=1))
+@given(
+    st.integers(0, 2**16),
+    st.lists(st.sampled_from(["job-123", "h\n.....", "\x94....."]), min_size=2),
+)
+def test_items_of_one_length_are_no_exception(first: int, names: list[str]) -> None:
+    items = [
+        {"id": 2**20 + first + at, "name": name, "same": [name, name]}
+        for at, name in enumerate(names)
+    ]
+    batch = batch_of(items)
+    pickles = [pickle.dumps(item, 5) for item in items]
+    assert len(set(map(len, pickles))) == 1
+    assert list(batch) == pickles
+    assert batch.load() == items
+
+
+@given(st.lists(st.binary(max_size=3), min_size=1))
 def test_whatever_ends_with_a_stop_is_there_again(bodies: list[bytes]) -> None:
     pickles = [body + b"." for body in bodies]
     assert list(batch_of_pickles(pickles)) == pickles
@@ -143,6 +159,13 @@ def test_lengths_that_do_not_add_up() -> None:
     data[-4] += 1
     with pytest.raises(ProtocolError, match="do not add up"):
         Batch(bytes(data), 2, len(data))
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 2**32 - 1])
+def test_equal_lengths_that_do_not_add_up(length: int) -> None:
+    data = encode_list([b"abc.", b"def."], [4, 4], length.to_bytes(4, "little") * 2)
+    with pytest.raises(ProtocolError, match="do not add up"):
+        Batch(data, 2, len(data))
 
 
 @pytest.mark.parametrize("count", [0, 3, 1000])
