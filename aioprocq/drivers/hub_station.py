@@ -88,8 +88,7 @@ class HubStation(HubWatch):
         # that would cost the loop one more turn. Of several in a row the second is
         # the first to need it.
         burst = self._flush_due or time.monotonic() - self._neighbours.put_at < _BURST
-        if self._connections and not self._connected_want():
-            self._take_in()  # credit may have come while this loop did not wait
+        self._hear(1)
         self._carry_out()
         self._neighbours.put_at = time.monotonic()
         if not self._may_hurry or not burst:
@@ -108,11 +107,9 @@ class HubStation(HubWatch):
         self._neighbours.bursting += 1
         loop.call_soon(self._on_flush)
 
-    def _connected_want(self) -> bool:
-        dealer = self.hub.dealer
-        return bool(dealer.blocked or dealer.ahead)
-
-    def put_batch(self, payloads: list[Payload]) -> int:
+    def put_batch(
+        self, payloads: list[Payload], lengths: list[int] | None = None
+    ) -> int:
         """Put as many of the items as there is room for."""
         with self.lock:
             hub = self.hub
@@ -120,16 +117,22 @@ class HubStation(HubWatch):
                 self.bind()
             if hub.state is not OPEN:
                 raise self.shut_error()
+            self.quick = 0
             if self._may_hurry:
                 count = len(payloads)
-                hub.store.put_many(payloads)
+                if not hub.dealer.pass_on(payloads, lengths):
+                    self._hear(count)
+                    hub.put_many(payloads, lengths)
             else:
                 count = self._put_what_fits(payloads)
-            self.quick = 0
-            if self._connections and not self._connected_want():
-                self._take_in()
+                self._hear(1)
             self._carry_out()
             return count
+
+    def _hear(self, count: int) -> None:
+        # Peers may have asked for so many items while this loop did not wait.
+        if self._connections and not self.hub.dealer.wants(count):
+            self._take_in()
 
     def _put_what_fits(self, payloads: list[Payload]) -> int:
         for count, payload in enumerate(payloads):

@@ -167,8 +167,12 @@ class PeerPutting(PeerWaiting):
                 machine.lane_full = True
         return sent
 
-    def put_batch(self, payloads: list[Payload]) -> int:
+    def put_batch(
+        self, payloads: list[Payload], lengths: list[int] | None = None
+    ) -> int:
         """Put as many of the items as there is room for."""
+        if lengths and len(lengths) > 1 and not self.sized and _fits(lengths):
+            return self._send_batch(payloads, lengths)
         done = 0
         while done < len(payloads):
             batch = _cut(payloads, done)
@@ -176,13 +180,13 @@ class PeerPutting(PeerWaiting):
                 batch = batch[:1]
                 count = int(self.put(batch[0]))
             else:
-                count = self._send_batch(batch)
+                count = self._send_batch(batch, None)
             done += count
             if count < len(batch):
                 break
         return done
 
-    def _send_batch(self, batch: list[Payload]) -> int:
+    def _send_batch(self, batch: list[Payload], lengths: list[int] | None) -> int:
         with self.lock:
             machine = self._user()
             count = 0 if self._shut else machine.begin_put(len(batch), 0)
@@ -191,8 +195,10 @@ class PeerPutting(PeerWaiting):
                 return 0
             if self._flush():
                 try:
+                    if count < len(batch):
+                        batch, lengths = batch[:count], None
                     # Only a batch of one can be a parcel; see _cut.
-                    frame = wire.encode_batch(batch[:count])  # type: ignore[arg-type]
+                    frame = wire.encode_batch(batch, lengths)  # type: ignore[arg-type]
                     self._send(frame, DONTWAIT)
                     self._break_off()
                     return count
@@ -245,9 +251,13 @@ class PeerPutting(PeerWaiting):
             self._flush()
 
 
+def _fits(lengths: list[int]) -> bool:
+    return len(lengths) <= BATCH_ITEMS and sum(lengths) <= BATCH_BYTES
+
+
 def _cut(payloads: list[Payload], start: int) -> list[Payload]:
     # The next items that fit into one frame; a parcel is alone in its list.
-    if len(payloads) <= BATCH_ITEMS and sum(map(len, payloads)) <= BATCH_BYTES:
+    if _fits(list(map(len, payloads))):
         return payloads[start:]  # as in most cases, it is all of them
     batch: list[Payload] = []
     size = 0

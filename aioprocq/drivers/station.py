@@ -153,8 +153,13 @@ class Station(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def put_batch(self, payloads: list[Payload]) -> int:
-        """Put as many of the items as there is room for: how many."""
+    def put_batch(
+        self, payloads: list[Payload], lengths: list[int] | None = None
+    ) -> int:
+        """Put as many of the items as there is room for: how many.
+
+        ``lengths`` are theirs, if they are known. The lists belong to the station then.
+        """
 
     @abstractmethod
     def take(self, holder: Hashable) -> object:

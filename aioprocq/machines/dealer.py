@@ -35,7 +35,7 @@ from ..wire.frames import (
     peek_items,
 )
 from ..wire.page import ALERT, ANNOUNCE_WAITS, EPOCH, HANDED, RECALLED, RETURNS
-from ..wire.payload import Parcel
+from ..wire.payload import Parcel, Payload
 from .lane import Stray
 from .record import DeadRecord, Frame, Loaded, PeerRecord, Waiter
 from .store import Store
@@ -143,6 +143,38 @@ class Dealer:
                 self.enlist(peer)
             turns -= 1
 
+    def wants(self, count: int) -> bool:
+        """Whether some peer takes items; so many, if there is only one that does."""
+        peers = len(self.blocked) + len(self.ahead)
+        if peers != 1:
+            return peers > 0
+        return (self.blocked or self.ahead)[0].lane.credit >= count
+
+    def pass_on(self, payloads: list[Payload], lengths: list[int] | None) -> bool:
+        """Send new items at once, if nothing waits and one peer takes them all.
+
+        As if they had been put and dealt; the list belongs to the lane from then on.
+        Otherwise False: they have to be put.
+        """
+        count = len(payloads)
+        if count < 2 or self.getters or len(self.blocked) + len(self.ahead) != 1:
+            return False
+        line = self.blocked or self.ahead
+        peer = line[0]
+        lane = peer.lane
+        if lane.want - lane.sent < count or not peer.open:
+            return False
+        lengths = lengths or list(map(len, payloads))
+        place = self.store.pass_on(payloads, lengths)
+        if place is None:
+            return False
+        self._launch(peer, place, 0, payloads, lengths)
+        if line is self.blocked or lane.want == lane.sent:
+            line.popleft()
+            peer.listed = False
+            self.enlist(peer)
+        return True
+
     def _next_in_line(self) -> PeerRecord:
         # Who has just begun to wait, and says so in its page only, is the quickest to
         # go on; but one that has something to do elsewhere had better not be chosen.
@@ -159,7 +191,16 @@ class Dealer:
 
     def send(self, peer: PeerRecord, limit: int) -> None:
         """Send a peer one batch of at most ``limit`` items."""
-        seq, attempts, payloads, lengths = self.store.batch(limit)
+        self._launch(peer, *self.store.batch(limit))
+
+    def _launch(
+        self,
+        peer: PeerRecord,
+        seq: int,
+        attempts: int,
+        payloads: list[Payload],
+        lengths: list[int],
+    ) -> None:
         start = peer.lane.launch(seq, payloads, attempts)
         self.flying += len(payloads)
         # One that was blocked will read as soon as it runs, in its turn.

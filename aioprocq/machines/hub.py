@@ -66,6 +66,11 @@ class Hub(HubState):
                 raise ProtocolError(f"a frame of unknown kind {kind}")
             handler(self, peer, data)
 
+    def put_many(self, payloads: list[Payload], lengths: list[int] | None) -> None:
+        """Add items of the owner's, which fit; with ``lengths``, if they are known."""
+        if not self.dealer.pass_on(payloads, lengths):
+            self.store.put_many(payloads)
+
     def put_from(self, peer: PeerRecord, payloads: Sequence[Payload]) -> None:
         """Items have come from a peer."""
         size = sum(map(size_of, payloads)) if self.store.sized else 0
@@ -328,7 +333,9 @@ class Hub(HubState):
             return True
         if room.line and (room.granted or room.granted_bytes):
             return True
-        if self._polls or (dealer.flying and dealer.starved()):
+        if self._polls:
+            return True
+        if (dealer.blocked or dealer.getters) and dealer.starved():
             return True
         return self.state is not OPEN and self._begun()
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat, starmap
 
 from ..errors import ProtocolError
 from ..wire import frames as wire
@@ -159,7 +160,7 @@ class Peer(Settling):
             taken = list(items)
             items.clear()
         else:
-            taken = [items.popleft() for _ in range(count)]
+            taken = list(starmap(items.popleft, repeat((), count)))
         if not items and self.pace.ahead and not self.later:
             self.ask_ahead()
         return taken
@@ -185,7 +186,7 @@ class Peer(Settling):
         self.opening = False
         if items is None:
             return
-        left = items[self.handed - start :]
+        left = items[self.handed - start :] if self.handed > start else items
         if self.sealed is batch:
             self.sealed = None
         # A lane index is used once, so this is the same batch, or what is left.

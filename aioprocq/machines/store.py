@@ -96,6 +96,21 @@ class Store:
         else:
             self.fresh.extend(payloads)
 
+    def pass_on(
+        self, payloads: Sequence[Payload], lengths: Sequence[int]
+    ) -> int | None:
+        """New items go to a peer in one frame: the place of the first of them.
+
+        None: others come before them, or they are too much for one frame.
+        """
+        if self.fresh or self.returned or self.discarding or self.sized:
+            return None
+        count = len(payloads)
+        if count > BATCH_ITEMS or sum(lengths) > _FRAME_BYTES:
+            return None
+        self.head += count
+        return self.head - count
+
     def take(self) -> Stray | None:
         """Hand the oldest item out to the owner's process; None: nothing waits."""
         if self.returned:

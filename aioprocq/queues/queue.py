@@ -34,8 +34,9 @@ from ..wire.payload import (
     size_of,
 )
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
+from .chunks import Chunk, chunks
 from .handle import Handle, arrive
-from .packing import chunks, empty, full, pack, task_holder, unpack
+from .packing import empty, full, pack, task_holder, unpack
 from .sync import SyncQueue
 
 __all__ = ["Queue"]
@@ -224,24 +225,24 @@ class Queue(_Generic[T]):
         until = check_timeout(timeout)
         done = 0
         try:
-            if isinstance(items, AsyncIterable):
+            station = self._handle.station
+            if type(items) is not list and isinstance(items, AsyncIterable):
                 async for item in items:
-                    await self._put_chunk([pack(self._handle.station, item)], until)
+                    await self._put_chunk(Chunk([pack(station, item)]), until)
                     done += 1
                 return
-            for number, chunk in enumerate(chunks(self._handle.station, items), 1):
+            for number, chunk in enumerate(chunks(station, items), 1):
                 await self._put_chunk(chunk, until)
-                done += len(chunk)
+                done += chunk.count
                 if number % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
         except Exception as failure:
             failure.add_note(f"aioprocq: {done} of the items, or more, were put")
             raise
 
-    async def _put_chunk(self, payloads: list[Payload], until: float | None) -> None:
-        done = self._handle.station.put_batch(payloads)
-        if done < len(payloads):
-            await self._wait_to_put(payloads[done:], until)
+    async def _put_chunk(self, chunk: Chunk, until: float | None) -> None:
+        if left := chunk.put(self._handle.station):
+            await self._wait_to_put(left, until)
 
     # Getting
 

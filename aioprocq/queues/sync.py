@@ -39,9 +39,10 @@ from ..wire.payload import (
     size_of,
 )
 from .checks import check_count, check_timeout
+from .chunks import chunks
 from .delivery import DeadLetter, Delivery
 from .handle import Handle
-from .packing import chunks, empty, full, letters, pack, unpack
+from .packing import empty, full, letters, pack, unpack
 
 __all__ = ["SyncQueue"]
 
@@ -173,10 +174,9 @@ class SyncQueue(Generic[T]):
         done = 0
         try:
             for chunk in chunks(self._handle.station, items):
-                count = self._handle.station.put_batch(chunk)
-                if count < len(chunk):
-                    self._wait_to_put(chunk[count:], until)
-                done += len(chunk)
+                if left := chunk.put(self._handle.station):
+                    self._wait_to_put(left, until)
+                done += chunk.count
         except Exception as failure:
             failure.add_note(f"aioprocq: {done} of the items, or more, were put")
             raise

@@ -116,12 +116,13 @@ class ParcelFrame(NamedTuple):
     head: bytes
 
 
-def encode_batch(payloads: Sequence[bytes]) -> bytes:
-    """PUT_MANY: several items in one message, from a peer."""
+def encode_batch(
+    payloads: Sequence[bytes], lengths: Sequence[int] | None = None
+) -> bytes:
+    """PUT_MANY: several items in one message, from a peer; ``lengths`` as below."""
     count = len(payloads)
-    return b"".join(payloads) + pack(
-        f"<{count}IIB", *map(len, payloads), count, Kind.PUT_MANY
-    )
+    lengths = lengths or list(map(len, payloads))
+    return b"".join(payloads) + pack(f"<{count}IIB", *lengths, count, Kind.PUT_MANY)
 
 
 def decode_batch(data: bytes) -> list[bytes]:

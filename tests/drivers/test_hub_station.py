@@ -10,6 +10,7 @@ import pytest
 from aioprocq import QueueShutDown
 from aioprocq.drivers import hub_station as hub_module
 from aioprocq.drivers.hub_station import HubStation
+from aioprocq.wire.frames import encode_want
 
 from .stations import (
     DEADLINE,
@@ -239,6 +240,26 @@ async def test_a_put_sees_credit_that_the_loop_has_not(
         assert hub.put_batch([payload(1)]) == 1
     peer.refresh()
     assert take(peer) == 1
+
+
+async def test_several_are_not_cut_in_two_where_more_was_asked_for(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair()
+    peer.fetch()
+    await reached(lambda: hub.hub.dealer.peers)
+    record = next(iter(hub.hub.dealer.peers))
+    peer.refresh()
+    await reached(lambda: record.lane.credit == 1)
+    machine = peer.machine
+    assert machine is not None
+    machine.outbox.append(encode_want(9))
+    with peer.lock:
+        peer._flush()
+    assert hub.put_batch([payload(n) for n in range(3)]) == 3
+    assert [len(flight.payloads) for flight in record.lane.air] == [3]
+    peer.refresh()
+    assert [take(peer) for _ in range(3)] == [0, 1, 2]
 
 
 def test_a_putter_waits_for_room(stations: Stations) -> None:

@@ -50,13 +50,28 @@ def test_a_put_is_with_the_kernel_when_it_returns(stations: Stations) -> None:
     assert [take(hub), take(hub)] == [1, "two"]
 
 
-def test_items_of_a_batch_arrive_together_and_in_order(stations: Stations) -> None:
+@pytest.mark.parametrize("count", [1, 2, 100, 5000])
+@pytest.mark.parametrize("known", [False, True])
+def test_items_of_a_batch_arrive_together_and_in_order(
+    stations: Stations, count: int, known: bool
+) -> None:
     hub, peer = stations.pair()
-    count = 5000
-    done = peer.put_batch([pickle.dumps(n) for n in range(count)])
-    assert done == count
+    payloads: list[Any] = [pickle.dumps(n) for n in range(count)]
+    lengths = list(map(len, payloads)) if known else None
+    assert peer.put_batch(payloads, lengths) == count
     drive(hub)
     assert [take(hub) for _ in range(count)] == list(range(count))
+
+
+def test_of_a_batch_goes_what_there_is_room_for(stations: Stations) -> None:
+    hub, peer = connected(stations, maxsize=2)
+    payloads: list[Any] = [pickle.dumps(n) for n in range(5)]
+    peer.ask_for_room(payloads[0])
+    drive(hub)
+    count = peer.put_batch(payloads, list(map(len, payloads)))
+    assert count in (1, 2)
+    drive(hub)
+    assert [take(hub) for _ in range(count + 1)] == [*range(count), None]
 
 
 def test_a_batch_takes_parcels_in_their_turn(stations: Stations) -> None:
@@ -120,12 +135,15 @@ def test_room_in_bytes_is_granted_for_the_size_asked_for(stations: Stations) -> 
     assert hub.hub.store.size == len(item)
 
 
-def test_in_bytes_a_batch_goes_one_by_one(stations: Stations) -> None:
+@pytest.mark.parametrize("lengths", [None, [len(pickle.dumps(1))] * 3])
+def test_in_bytes_a_batch_goes_one_by_one(
+    stations: Stations, lengths: list[int] | None
+) -> None:
     hub, peer = connected(stations, max_bytes=1000)
     item = pickle.dumps(1)
     peer.ask_for_room(item)
     drive(hub)
-    assert peer.put_batch([item] * 3) == 1
+    assert peer.put_batch([item] * 3, lengths) == 1
 
 
 def test_a_putter_waits_and_is_woken_when_there_is_room(stations: Stations) -> None:

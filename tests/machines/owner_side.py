@@ -38,6 +38,21 @@ class OwnerSide:
             self._wait_to_put(item)
         self.world.event()
 
+    def put_many(self, size: int, count: int, *, known: bool) -> None:
+        """Put several items together, where there is room for any number."""
+        settings = self.world.settings
+        if settings.maxsize or settings.max_bytes is not None:
+            for _ in range(count):
+                self.put(size, parcel=False, wait=False)
+            return
+        if self.hub.state is not State.OPEN:
+            return
+        items = [self.world.new_item("owner", size) for _ in range(count)]
+        for item in items:
+            item.sent = True
+        self.hub.put_many([item.payload for item in items], [size] * count * known)
+        self.world.event()
+
     def _wait_to_put(self, item: Item) -> None:
         waiter = SimWaiter(size=item.size)
         self.hub.wait_to_put(waiter)

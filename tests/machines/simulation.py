@@ -126,6 +126,17 @@ class ObservedStore(Store):
         for at, payload in enumerate(payloads if not one_by_one else ()):
             self._arrived(payload, place + at)
 
+    def pass_on(
+        self, payloads: Sequence[Payload], lengths: Sequence[int]
+    ) -> int | None:
+        """Note the arrivals, if nothing comes before them."""
+        place = super().pass_on(payloads, lengths)
+        if place is not None:
+            assert not self.waiting
+            for at, payload in enumerate(payloads):
+                self._arrived(payload, place + at)
+        return place
+
     def _arrived(self, payload: Payload, place: int) -> None:
         item = self.world.item(payload)
         assert item.place is None, item

@@ -1,5 +1,7 @@
 """Who gets the waiting items, and what is taken back from whom."""
 
+from collections.abc import Callable
+
 import pytest
 
 from aioprocq.machines.dealer import Dealer
@@ -7,6 +9,7 @@ from aioprocq.machines.lane import Lane
 from aioprocq.machines.record import DeadRecord, Loaded, PeerRecord, Waiter
 from aioprocq.machines.store import Store
 from aioprocq.wire.frames import (
+    BATCH_ITEMS,
     Kind,
     decode_dead,
     decode_flag,
@@ -318,6 +321,162 @@ def test_who_has_not_read_what_it_was_sent_does_not():
     dealer.deal()
     assert sent(first) == [[b"a."]]
     assert sent(second) == [[b"b."]]
+
+
+# Passing on
+
+
+NEW: list[Payload] = [b"a.", b"b."]
+
+
+def test_what_is_new_goes_to_the_only_one_that_wants_it():
+    dealer = make_dealer()
+    peer = join(dealer, 3)
+    assert dealer.pass_on(list(NEW), [2, 2])
+    assert sent(peer) == [NEW]
+    assert (dealer.flying, dealer.store.tail, peer.lane.credit) == (2, 2, 1)
+    assert list(dealer.ahead) == [peer], "it takes one more"
+    dealer.store.put(b"c.")
+    dealer.deal()
+    assert sent(peer) == [NEW, [b"c."]]
+    assert decode_items(peer.outbox[1]).start == 2  # type: ignore[arg-type]
+    assert not peer.listed
+    dealer.check_invariants()
+
+
+def test_who_takes_no_more_leaves_the_line():
+    dealer = make_dealer()
+    peer = join(dealer, 2)
+    assert dealer.pass_on(list(NEW), None)
+    assert not peer.listed
+    assert not dealer.ahead
+    dealer.check_invariants()
+
+
+@pytest.mark.parametrize("want", [2, 9])
+def test_who_is_blocked_is_not_when_something_new_was_passed_on(want: int):
+    dealer = make_dealer()
+    peer = join(dealer, want, blocked=True)
+    assert dealer.pass_on(list(NEW), None)
+    assert not peer.blocked
+    assert not dealer.blocked
+    assert peer.waking, "it will read as soon as it runs"
+    assert list(dealer.ahead) == ([peer] if want > 2 else [])
+    dealer.check_invariants()
+
+
+def with_credit_for_one(dealer: Dealer) -> None:
+    join(dealer, 1)
+
+
+def with_two(dealer: Dealer) -> None:
+    join(dealer, 9)
+    join(dealer, 9, blocked=True)
+
+
+def with_a_getter(dealer: Dealer) -> None:
+    join(dealer, 9)
+    dealer.getters.append(Waiter())
+
+
+def with_something_that_waits(dealer: Dealer) -> None:
+    join(dealer, 9)
+    dealer.store.put(b"x.")
+
+
+def with_something_that_came_back(dealer: Dealer) -> None:
+    dealer.store.put(b"x.")
+    stray = dealer.store.take()
+    assert stray is not None
+    join(dealer, 9)
+    dealer.store.restore(stray)
+
+
+def when_all_is_discarded(dealer: Dealer) -> None:
+    join(dealer, 9)
+    dealer.store.discard()
+
+
+def with_a_full_lane(dealer: Dealer) -> None:
+    join(dealer, 9).stalled = True
+
+
+def with_a_recall(dealer: Dealer) -> None:
+    join(dealer, 9).lane.frozen = True
+
+
+def with_nobody(dealer: Dealer) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        with_nobody,
+        with_credit_for_one,
+        with_two,
+        with_a_getter,
+        with_something_that_waits,
+        with_something_that_came_back,
+        when_all_is_discarded,
+        with_a_full_lane,
+        with_a_recall,
+    ],
+)
+def test_otherwise_it_has_to_be_put(case: Callable[[Dealer], None]):
+    dealer = make_dealer()
+    case(dealer)
+    tail = dealer.store.tail
+    assert not dealer.pass_on(list(NEW), None)
+    assert not any(peer.outbox for peer in dealer.peers)
+    assert (dealer.flying, dealer.store.tail) == (0, tail)
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [b"alone."],
+        [parcel(), b"a."],
+        [b"." * 30_000, b"." * 30_000],
+        [b"."] * (BATCH_ITEMS + 1),
+    ],
+    ids=["one", "a parcel", "too long", "too many"],
+)
+def test_what_is_no_batch_has_to_be_put(payloads: list[Payload]):
+    dealer = make_dealer()
+    peer = join(dealer, 9999)
+    assert not dealer.pass_on(payloads, None)
+    assert not peer.outbox
+    assert list(dealer.ahead) == [peer]
+
+
+def test_in_a_queue_that_counts_bytes_nothing_is_passed_on():
+    dealer = Dealer(Store(joinable=False, max_deliveries=1, sized=True))
+    join(dealer, 9)
+    assert not dealer.pass_on(list(NEW), None)
+
+
+def test_what_was_passed_on_comes_back_in_order():
+    dealer = make_dealer()
+    peer = join(dealer, 5)
+    dealer.pass_on(list(NEW), None)
+    dealer.pass_on([b"c.", b"d."], [2, 2])
+    hands_out(dealer, peer, 1)
+    dealer.lost(peer, "it died")
+    dealer.store.put(b"e.")
+    taken = [stray.payload for stray in iter(dealer.store.take, None)]
+    assert taken == [b"b.", b"c.", b"d.", b"e."]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count", "enough"),
+    [([], 1, False), ([1], 1, True), ([1], 2, False), ([1, 1], 9, True)],
+)
+def test_how_much_is_wanted(wanted: list[int], count: int, enough: bool):
+    dealer = make_dealer()
+    for at, want in enumerate(wanted):
+        join(dealer, want, blocked=at > 0)
+    assert dealer.wants(count) is enough
 
 
 # Taking back

@@ -85,6 +85,10 @@ class Model(RuleBasedStateMachine):
         for _ in range(count):
             self.owner.put(size, parcel=False, wait=False)
 
+    @rule(count=few, size=sizes, known=st.booleans())
+    def owner_puts_together(self, count: int, size: int, known: bool) -> None:
+        self.owner.put_many(size, count, known=known)
+
     @rule(wait=often, linger=rarely, thief=rarely)
     def owner_gets(self, wait: bool, linger: bool, thief: bool) -> None:
         linger = linger and self.queue.joinable
@@ -172,7 +176,7 @@ class Model(RuleBasedStateMachine):
     def feed(self, peer: PeerSide) -> None:
         """Let a batch come to a peer, as far as there is one for it."""
         peer.get(1, wait=True, linger=False)
-        self.owner_puts_some(4, 10)
+        self.owner.put_many(10, 4, known=False)
         peer.flush()
         peer.hub_reads(4)
         peer.hub_sends()

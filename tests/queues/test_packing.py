@@ -9,13 +9,10 @@ from pickle import PickleBuffer
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from aioprocq import JoinableQueue, Queue
 from aioprocq.machines.record import DeadRecord
 from aioprocq.queues.packing import (
-    chunks,
     empty,
     full,
     letters,
@@ -24,7 +21,7 @@ from aioprocq.queues.packing import (
     unpack,
 )
 from aioprocq.wire.ahead import Opened
-from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
+from aioprocq.wire.frames import INLINE_LIMIT
 from aioprocq.wire.payload import OUT_OF_BAND, Parcel, decode_head, expected
 from tests.drivers.stations import LARGE, Thread
 
@@ -195,103 +192,6 @@ def test_dead_letters_show_the_item_or_its_bytes() -> None:
     found = letters(records)
     assert [letter.item for letter in found] == ["x", bad, b"\0head"]
     assert {(letter.attempts, letter.reason) for letter in found} == {(2, "why")}
-
-
-def test_items_are_cut_into_batches(faces: Faces) -> None:
-    here = station(faces)
-    found = list(chunks(here, [None] * (BATCH_ITEMS + 5)))
-    assert sum(map(len, found)) == BATCH_ITEMS + 5
-    assert 0.8 * BATCH_ITEMS < len(found[0]) <= BATCH_ITEMS
-    size = BATCH_BYTES // 2
-    assert [len(c) for c in chunks(here, iter([b"x" * size] * 5))] == [2, 2, 1]
-    assert list(chunks(here, [])) == []
-
-
-def test_what_is_large_is_in_a_batch_of_its_own(faces: Faces) -> None:
-    here = station(faces)
-    items = [1, "x" * LARGE, Array(bytearray(LARGE)), 2]
-    found = list(chunks(here, items))
-    assert [[type(one) for one in chunk] for chunk in found] == [
-        [bytes, Parcel],
-        [Parcel],
-        [bytes],
-    ]
-
-
-def test_in_a_queue_bounded_in_bytes_each_item_is_checked(faces: Faces) -> None:
-    found = chunks(station(faces, max_bytes=50), [b"x", b"y" * 99, b"z"])
-    assert len(next(iter(found))) == 1
-    with pytest.raises(ValueError, match="never fits"):
-        list(chunks(station(faces, max_bytes=50), [b"y" * 99]))
-
-
-def flat(found: Any) -> tuple[list[Any], list[int], str]:
-    """What chunks are made of, how many that is in each, and the failure after them."""
-    items: list[Any] = []
-    counts: list[int] = []
-    failure = ""
-    try:
-        for chunk in found:
-            items += [one if type(one) is bytes else one.size for one in chunk]
-            counts.append(len(chunk))
-    except TypeError as error:
-        failure = str(error)
-    return items, counts, failure
-
-
-UNLIKE: list[Any] = [
-    None,
-    {"id": 1, "args": [1, 2]},
-    "x" * 300,
-    "x" * (BATCH_BYTES // 3),
-    "x" * OUT_OF_BAND,
-    b"x" * 70_000,  # more than pickle writes in one part
-    threading.Lock(),
-]
-
-
-@given(
-    st.lists(st.integers(0, len(UNLIKE) - 1), max_size=300),
-    st.sampled_from([list, tuple]),
-)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-def test_a_list_becomes_what_any_iterable_does(
-    faces: Faces, which: list[int], kind: Callable[[list[Any]], Any]
-) -> None:
-    items = [UNLIKE[at] for at in which]
-    here = faces.made[0]._handle.station if faces.made else station(faces)
-    found, counts, failure = flat(chunks(here, kind(items)))
-    expected_items, _, expected_failure = flat(chunks(here, iter(items)))
-    assert found == expected_items
-    assert failure == expected_failure
-    assert all(counts)
-
-
-def test_a_list_of_small_items_fills_its_batches(faces: Faces) -> None:
-    items = [{"id": at, "name": "job-123", "args": [1, 2, 3]} for at in range(2000)]
-    _, counts, _ = flat(chunks(station(faces), items))
-    _, one_by_one, _ = flat(chunks(station(faces), iter(items)))
-    assert len(counts) <= len(one_by_one) + 1
-
-
-def test_only_a_few_of_a_list_are_pickled_before_the_first_is_put(faces: Faces) -> None:
-    """They may all be large."""
-    pickled: list[int] = []
-
-    class Counted:
-        def __reduce__(self) -> Any:
-            pickled.append(1)
-            return str, ("x" * (BATCH_BYTES // 2),)
-
-    next(iter(chunks(station(faces), [Counted() for _ in range(1000)])))
-    assert len(pickled) <= 4
-
-
-def test_what_came_before_a_failure_is_kept(faces: Faces) -> None:
-    found = iter(chunks(station(faces), [1, 2, threading.Lock(), 3]))
-    assert [pickle.loads(one) for one in next(found)] == [1, 2]  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="lock"):
-        next(found)
 
 
 def test_messages_say_what_to_do_next() -> None:
