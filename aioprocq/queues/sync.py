@@ -193,12 +193,13 @@ class SyncQueue(Generic[T]):
 
         Raises: as ``Queue.get`` does.
         """
-        until = None if timeout is None or not block else check_timeout(timeout)
+        until = None
+        if block and timeout is not None:
+            until = check_timeout(timeout)
         station = self._handle.station
-        holder = get_ident() if station.joinable else None
         if station.awaited and block and running_loop() is not None:
             raise _on_loop("get")
-        item: Any = None
+        item: Any
         lock = station.lock
         lock.acquire()
         try:
@@ -211,13 +212,13 @@ class SyncQueue(Generic[T]):
             ):
                 page = machine.page
                 page[HANDED] = handed
-                if (alert := page[ALERT]) and alert <= handed:
+                if page[ALERT] and page[ALERT] <= handed:
                     # Before anybody else may come: it was announced.
-                    item = station.take_next(holder)
+                    item = station.take_next(get_ident())
                 else:
                     machine.handed = handed
-                    if holder is not None:
-                        held = machine.holdings
+                    if station.joinable:
+                        held, holder = machine.holdings, get_ident()
                         if held.next == handed - 1 and holder == held.holder:
                             held.next = handed
                         else:
@@ -225,8 +226,11 @@ class SyncQueue(Generic[T]):
                     item = machine.items.popleft()
                     if machine.open:
                         return item  # type: ignore[no-any-return]
+            else:
+                item = None
         finally:
             lock.release()
+        holder = get_ident()
         if item is None:
             if block and running_loop() is not None:
                 raise _on_loop("get")
