@@ -78,7 +78,7 @@ def _small_ones(items: Sequence[object]) -> Generator[Chunk, None, int]:
             room = (BATCH_BYTES - filler.size) * filler.count // filler.size
             room = min(room, most)
         if filler.count:
-            yield filler.empty()
+            yield filler.drain()
     return done
 
 
@@ -126,7 +126,7 @@ class _Filler:
         self._renew()  # the pickler may keep some of what it has failed with
         return False
 
-    def empty(self) -> Chunk:
+    def drain(self) -> Chunk:
         """What was added; somebody else may fill this again."""
         chunk = Chunk(self._parts.copy(), self._lengths)
         self._parts.clear()
