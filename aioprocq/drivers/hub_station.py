@@ -118,21 +118,24 @@ class HubStation(HubWatch):
             if hub.state is not OPEN:
                 raise self.shut_error()
             self.quick = 0
-            if self._may_hurry:
-                count = len(payloads)
-                if not hub.dealer.pass_on(payloads, lengths):
-                    self._hear(count)
-                    hub.put_many(payloads, lengths)
-            else:
+            count = len(payloads)
+            if not self._may_hurry:
                 count = self._put_what_fits(payloads)
                 self._hear(1)
+            elif not hub.pass_on(payloads, lengths):
+                heard = self._hear(count)
+                if hub.state is not OPEN:
+                    self._carry_out()
+                    raise self.shut_error()
+                if not (heard and hub.pass_on(payloads, lengths)):
+                    hub.store.put_many(payloads)
             self._carry_out()
             return count
 
-    def _hear(self, count: int) -> None:
+    def _hear(self, count: int) -> bool:
         # Peers may have asked for so many items while this loop did not wait.
-        if self._connections and not self.hub.dealer.wants(count):
-            self._take_in()
+        wanted = not self._connections or self.hub.dealer.wants(count)
+        return not wanted and self._take_in()
 
     def _put_what_fits(self, payloads: list[Payload]) -> int:
         for count, payload in enumerate(payloads):

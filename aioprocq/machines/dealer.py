@@ -157,7 +157,9 @@ class Dealer:
         Otherwise False: they have to be put.
         """
         count = len(payloads)
-        if count < 2 or self.getters or len(self.blocked) + len(self.ahead) != 1:
+        if count < 2 or len(self.blocked) + len(self.ahead) != 1:
+            return False
+        if self.getters or self.reserved:  # who was woken may have been robbed
             return False
         line = self.blocked or self.ahead
         peer = line[0]

@@ -66,10 +66,9 @@ class Hub(HubState):
                 raise ProtocolError(f"a frame of unknown kind {kind}")
             handler(self, peer, data)
 
-    def put_many(self, payloads: list[Payload], lengths: list[int] | None) -> None:
-        """Add items of the owner's, which fit; with ``lengths``, if they are known."""
-        if not self.dealer.pass_on(payloads, lengths):
-            self.store.put_many(payloads)
+    def pass_on(self, payloads: list[Payload], lengths: list[int] | None) -> bool:
+        """Send new items of the owner's at once, if they overtake nobody; or False."""
+        return not self._polls and self.dealer.pass_on(payloads, lengths)
 
     def put_from(self, peer: PeerRecord, payloads: Sequence[Payload]) -> None:
         """Items have come from a peer."""

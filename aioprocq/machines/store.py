@@ -105,9 +105,10 @@ class Store:
         """
         if self.fresh or self.returned or self.discarding or self.sized:
             return None
-        count = len(payloads)
-        if count > BATCH_ITEMS or sum(lengths) > _FRAME_BYTES:
+        count, total = len(payloads), sum(lengths)
+        if count > BATCH_ITEMS or total > _FRAME_BYTES:
             return None
+        self.average = max(1, total // count)
         self.head += count
         return self.head - count
 

@@ -2,9 +2,10 @@
 
 Invariants:
 
-* What is small is pickled several in one go, and nothing else is: everything else
-  goes item by item through ``pack``.
-* Nothing of an item stays with a pickler that is used again.
+* In one go are pickled only small items of a list, and not those of a queue that is
+  bounded in bytes; everything else is pickled item by item.
+* Nothing of an item stays with a pickler that is used again, and so does no large memo:
+  it never shrinks, and to clear it takes the longer the larger it is.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ So ``BATCH_ITEMS`` are more than fit into ``BATCH_BYTES``.
 _FIRST_BLOCK, _BLOCK = 4, 128
 """Items of a list that are pickled in one go; all of them may turn out to be large."""
 
-_LONG_BLOCK = 8192
-"""Bytes of such a block in which one item may have had hundreds of parts."""
+_SHORT = 128
+"""Bytes of an item that has few parts: each takes two in the pickle, at least."""
 
 
 class Chunk:
@@ -77,8 +78,9 @@ def _small_ones(items: Sequence[object]) -> Generator[Chunk, None, int]:
             # What is likely to fill what is left.
             room = (BATCH_BYTES - filler.size) * filler.count // filler.size
             room = min(room, most)
-        if filler.count:
-            yield filler.drain()
+        chunk = filler.drain()
+        if chunk.count:
+            yield chunk
     return done
 
 
@@ -111,14 +113,14 @@ class _Filler:
         if len(parts) != count:
             return self._drop()  # one is so large that it was written in several parts
         lengths = list(map(len, islice(parts, before, None)))
-        size = sum(lengths)
-        if size >= OUT_OF_BAND and max(lengths) >= OUT_OF_BAND:
+        longest = max(lengths)
+        if longest >= OUT_OF_BAND:
             return self._drop()
         self._lengths += lengths
         self.count = count
-        self.size += size + _EACH * len(lengths)
-        if size > _LONG_BLOCK:
-            self._renew()  # its memo may have grown: to clear that takes long
+        self.size += sum(lengths) + _EACH * len(lengths)
+        if longest > _SHORT:
+            self._renew()
         return True
 
     def _drop(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from aioprocq import QueueShutDown
 from aioprocq.drivers import hub_station as hub_module
 from aioprocq.drivers.hub_station import HubStation
+from aioprocq.machines.store import Store
 from aioprocq.wire.frames import encode_want
 
 from .stations import (
@@ -243,7 +244,7 @@ async def test_a_put_sees_credit_that_the_loop_has_not(
 
 
 async def test_several_are_not_cut_in_two_where_more_was_asked_for(
-    on_loop: Stations,
+    on_loop: Stations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, peer = on_loop.pair()
     peer.fetch()
@@ -256,10 +257,24 @@ async def test_several_are_not_cut_in_two_where_more_was_asked_for(
     machine.outbox.append(encode_want(9))
     with peer.lock:
         peer._flush()
+    monkeypatch.delattr(Store, "put_many")  # they go as they are
     assert hub.put_batch([payload(n) for n in range(3)]) == 3
     assert [len(flight.payloads) for flight in record.lane.air] == [3]
     peer.refresh()
     assert [take(peer) for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+async def test_nothing_is_put_once_a_shutdown_was_heard(
+    on_loop: Stations, immediate: bool
+) -> None:
+    hub, peer = on_loop.pair()
+    peer.fetch()
+    await reached(lambda: hub.hub.dealer.peers)
+    peer.shutdown(immediate=immediate)  # the hub's loop does not run meanwhile
+    with pytest.raises(QueueShutDown):
+        hub.put_batch([payload(n) for n in range(3)])
+    assert hub.hub.store.tail == 0
 
 
 def test_a_putter_waits_for_room(stations: Stations) -> None:

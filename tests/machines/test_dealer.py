@@ -335,6 +335,7 @@ def test_what_is_new_goes_to_the_only_one_that_wants_it():
     assert dealer.pass_on(list(NEW), [2, 2])
     assert sent(peer) == [NEW]
     assert (dealer.flying, dealer.store.tail, peer.lane.credit) == (2, 2, 1)
+    assert dealer.store.average == 2
     assert list(dealer.ahead) == [peer], "it takes one more"
     dealer.store.put(b"c.")
     dealer.deal()
@@ -379,6 +380,14 @@ def with_a_getter(dealer: Dealer) -> None:
     dealer.getters.append(Waiter())
 
 
+def with_a_getter_that_was_woken_and_robbed(dealer: Dealer) -> None:
+    dealer.getters.append(Waiter())
+    dealer.store.put(b"x.")
+    dealer.deal()
+    assert dealer.store.take() is not None
+    join(dealer, 9)
+
+
 def with_something_that_waits(dealer: Dealer) -> None:
     join(dealer, 9)
     dealer.store.put(b"x.")
@@ -416,6 +425,7 @@ def with_nobody(dealer: Dealer) -> None:
         with_credit_for_one,
         with_two,
         with_a_getter,
+        with_a_getter_that_was_woken_and_robbed,
         with_something_that_waits,
         with_something_that_came_back,
         when_all_is_discarded,

@@ -24,7 +24,7 @@ from aioprocq.wire.page import (
     State,
     new_page,
 )
-from aioprocq.wire.payload import Descriptor, Parcel
+from aioprocq.wire.payload import Descriptor, Parcel, Payload
 
 
 class Driver:
@@ -387,6 +387,20 @@ def test_a_poll_takes_back_what_others_have_not_started_on():
     driver.reclaim(owner, wire.encode_items(0, 0, [b"a.", b"b."]))
     assert items(peer) == [b"a."]
     assert driver.hub.store.waiting == 1
+
+
+def test_what_is_new_does_not_overtake_a_poll():
+    driver = Driver()
+    owner, peer = driver.consumer("ab"), driver.connect()
+    driver.wants(owner, 9, blocked=False)
+    new: list[Payload] = [b"c.", b"d."]
+    driver.receive(peer, wire.encode_request(5, Ask.POLL))
+    assert not driver.hub.pass_on(list(new), None)
+    driver.hub.store.put_many(new)
+    driver.settle()
+    assert kinds(peer) == [Kind.ITEMS, Kind.REPLY]
+    more: list[Payload] = [b"e.", b"f."]
+    assert driver.hub.pass_on(more, None)
 
 
 def test_a_poll_gives_up_when_others_are_busy():

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aioprocq import Queue
+from aioprocq.queues import chunks as chunks_module
 from aioprocq.queues.chunks import Chunk, chunks
 from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
 from aioprocq.wire.payload import OUT_OF_BAND, Parcel, Payload, expected
@@ -241,3 +242,36 @@ def test_nothing_of_an_item_stays_behind(faces: Faces, last: object) -> None:
     assert [reference() for reference in gone] == [None, None]
     found = lists(chunks(here, [1, 2]))
     assert found == [[pickle.dumps(1, 5), pickle.dumps(2, 5)]], "nothing before them"
+
+
+def pickler_used(faces: Faces, items: list[Any]) -> object:
+    """The pickler that is there after some items were pickled."""
+    assert lists(chunks(station(faces), items))
+    return chunks_module._fillers[-1]._dump.__self__  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("items", "again"),
+    [
+        ([1, "two"], True),
+        ([{"id": 7, "name": "job-123", "args": [1, 2, 3]}] * 300, True),
+        ([1, [[] for _ in range(200)], 2], False),
+        (["x" * 200], False),
+        ([threading.Lock], True),
+    ],
+    ids=["small", "usual", "many parts", "maybe", "a class"],
+)
+def test_a_pickler_is_used_again_unless_its_memo_may_be_large(
+    faces: Faces, items: list[Any], again: bool
+) -> None:
+    before = pickler_used(faces, [1, 2])
+    assert (pickler_used(faces, items) is before) is again
+
+
+def test_who_had_nothing_to_fill_fills_the_next(faces: Faces) -> None:
+    before = pickler_used(faces, [1, 2])
+    count = len(chunks_module._fillers)
+    with pytest.raises(TypeError):
+        lists(chunks(station(faces), [threading.Lock()]))
+    assert len(chunks_module._fillers) == count
+    assert pickler_used(faces, [1]) is not before, "it may keep some of the lock"
