@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pickle import PickleBuffer
 from typing import Any
 
+from aioprocq import Queue
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
 from aioprocq.queues.handle import Handle
@@ -39,6 +41,21 @@ class Faces:
     def close(self) -> None:
         while self.made:
             self.made.pop(0)._handle.dispose()
+
+
+def station(faces: Faces, kind: Any = Queue, **named: Any) -> Any:
+    """The station of a new queue."""
+    return faces.keep(kind(**named))._handle.station
+
+
+class Array:
+    """Pickles as NumPy's arrays do: with a buffer that may stay out of the pickle."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Array, (PickleBuffer(self.content),)
 
 
 class Broken:

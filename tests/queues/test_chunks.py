@@ -8,39 +8,26 @@ import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from pickle import PickleBuffer
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aioprocq import Queue
 from aioprocq.queues import chunks as chunks_module
 from aioprocq.queues.chunks import Chunk, chunks
 from aioprocq.wire.frames import BATCH_BYTES, BATCH_ITEMS, INLINE_LIMIT
 from aioprocq.wire.payload import OUT_OF_BAND, Parcel, Payload, expected
 from tests.drivers.stations import LARGE
 
-from .faces import Faces
+from .faces import Array, Faces, station
 
 
 @pytest.fixture(autouse=True)
-def no_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No large buffers have come in this process, whatever other tests have put."""
+def nothing_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No large buffers are expected, whatever other tests have put, or imported."""
     monkeypatch.setattr(expected, "buffers", False)
-
-
-class Array:
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return Array, (PickleBuffer(self.content),)
-
-
-def station(faces: Faces, kind: Any = Queue, **named: Any) -> Any:
-    return faces.keep(kind(**named))._handle.station
+    monkeypatch.setattr(type(expected), "look", lambda _: None)
 
 
 class Taker:

@@ -5,7 +5,6 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
-from pickle import PickleBuffer
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from aioprocq.wire.frames import INLINE_LIMIT
 from aioprocq.wire.payload import OUT_OF_BAND, Parcel, decode_head, expected
 from tests.drivers.stations import LARGE, Thread
 
-from .faces import Broken, Faces
+from .faces import Array, Broken, Faces, station
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +36,6 @@ def no_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 class Job:
     def __init__(self, **parts: Any) -> None:
         self.__dict__.update(parts)
-
-
-class Array:
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return Array, (PickleBuffer(self.content),)
-
-
-def station(faces: Faces, kind: Any = Queue, **named: Any) -> Any:
-    return faces.keep(kind(**named))._handle.station
 
 
 def test_small_and_large_items(faces: Faces) -> None:
