@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 
 from ..errors import LoopMismatch, ProtocolError
@@ -422,6 +423,9 @@ class HubLink(HubRings):
     def inherit(self) -> Station:
         """In a forked child: a peer, with none of the owner's descriptors."""
         loopless.pop(id(self), None)
+        if self._disposed:
+            self.lock = threading.Lock()  # somebody who is not here may have had it
+            return self
         if self._wakeup is not None:
             self._wakeup.close()
         sender = Descriptor(self._reception_sender.detach())

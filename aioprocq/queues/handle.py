@@ -326,8 +326,14 @@ def owned_among(numbers: Iterable[int]) -> list[Handle]:
 
 
 def _after_fork() -> None:
+    failures = []
     for handle in list(_handles.values()):
-        handle.inherit()
+        try:
+            handle.inherit()
+        except Exception as failure:
+            failures.append(failure)  # the others are to be of use all the same
+    if failures:
+        raise failures[0]
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -446,6 +446,42 @@ def in_a_child(queue: Any, closed: Any, deferred: Any, told: Any) -> None:
     told.send((names[0], queue._handle.owner, is_closed, names[1]))
 
 
+@pytest.mark.parametrize("end", ["owner", "peer"])
+def test_a_fork_after_a_queue_has_ended_leaves_the_others_of_use(
+    faces: Faces, end: str
+) -> None:
+    """And somebody still has the one that has ended."""
+    pair = faces.pair(Queue)
+    ended: Any = pair[end == "peer"]
+    ended._handle.dispose()
+    queue: Any = faces.keep(Queue())
+    process = multiprocessing.get_context("fork").Process(
+        target=queue.sync.put, args=("from the child",)
+    )
+    process.start()
+    assert queue.sync.get(timeout=DEADLINE) == "from the child"
+    process.join(DEADLINE)
+    assert process.exitcode == 0
+    process.close()
+
+
+def test_one_that_cannot_be_inherited_leaves_the_others_of_use(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited: list[str] = []
+
+    def inherit(self: Handle) -> None:
+        inherited.append(self.settings.name)
+        raise ValueError(self.settings.name)
+
+    made = [faces.keep(Queue(name=name)) for name in ("one", "two")]
+    monkeypatch.setattr(Handle, "inherit", inherit)
+    with pytest.raises(ValueError, match=r"one|two|queue"):
+        module._after_fork()
+    assert {"one", "two"} <= set(inherited)
+    assert len(made) == 2
+
+
 def test_after_a_fork_in_this_very_process(faces: Faces) -> None:
     """What the child does, where it can be measured."""
     _, peer = faces.pair(Queue)
