@@ -465,6 +465,15 @@ def test_a_fork_after_a_queue_has_ended_leaves_the_others_of_use(
     process.close()
 
 
+@pytest.mark.parametrize("end", ["owner", "peer"])
+def test_one_that_has_ended_is_inherited_as_such(faces: Faces, end: str) -> None:
+    ended: Any = faces.pair(Queue)[end == "peer"]
+    ended._handle.dispose()
+    ended._handle.inherit()
+    with pytest.raises(QueueClosed):
+        ended.qsize()
+
+
 def test_one_that_cannot_be_inherited_leaves_the_others_of_use(
     faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
