@@ -425,6 +425,8 @@ class HubLink(HubRings):
         loopless.pop(id(self), None)
         if self._disposed:
             self.lock = threading.Lock()  # somebody who is not here may have had it
+            self.loop = None  # which was to close them, and is not here either
+            self._close_sockets()
             return self
         if self._wakeup is not None:
             self._wakeup.close()
@@ -438,6 +440,8 @@ class HubLink(HubRings):
         return station
 
     def _close_sockets(self) -> None:
+        if self._reception.fileno() < 0:
+            return  # that was done before
         for connection in set(self._by_record.values()):
             connection.close()
         self._connections.clear()

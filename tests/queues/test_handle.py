@@ -474,6 +474,23 @@ def test_one_that_has_ended_is_inherited_as_such(faces: Faces, end: str) -> None
         ended.qsize()
 
 
+async def test_one_that_its_loop_was_to_close_is_closed_in_a_forked_child(
+    on_loop: Faces,
+) -> None:
+    queue: Any = on_loop.keep(Queue())
+    await queue.put(1)
+    station = queue._handle.station
+    thread = threading.Thread(target=station.dispose)
+    thread.start()
+    thread.join()  # this loop is to do the rest in its next turn
+    open_then = station._reception.fileno()
+    # A child has no loop that watches this.
+    asyncio.get_running_loop().remove_reader(station._readiness.fileno())
+    assert station.inherit() is station
+    assert station._reception.fileno() < 0 <= open_then
+    await asyncio.sleep(0)
+
+
 def test_one_that_cannot_be_inherited_leaves_the_others_of_use(
     faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
