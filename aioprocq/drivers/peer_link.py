@@ -162,7 +162,9 @@ class PeerLink(PeerReading):
         self._lost = True
         self.quick_until = 0.0
         self._end_waits()
-        self._mourned = self.machine or self._mourned
+        if self.machine is not None:
+            self.machine.catch_up()
+            self._mourned = self.machine
         self.machine = None  # so that one look tells every call
         for loop in list(self._loops):
             self._unwatch(loop)
@@ -251,6 +253,7 @@ class PeerLink(PeerReading):
                 self._send(outbox[0], DONTWAIT)
                 outbox.popleft()
         except BlockingIOError:
+            machine.catch_up()  # each get is to try again from now on
             self._await_writing()
             return False
         except GONE:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from threading import get_ident
 
 from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
@@ -23,6 +24,9 @@ from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
 
+_MANY = 32
+"""Items of a batch, one of which was taken alone, for which to go without the lock."""
+
 
 class PeerStation(PeerPutting):
     """One queue in a process that does not own it."""
@@ -35,11 +39,11 @@ class PeerStation(PeerPutting):
         lock.acquire()
         try:
             machine = self.machine
-            if (
-                machine is None
-                or (handed := machine.handed + 1) >= machine.last
-                or machine.outbox
-            ):
+            if machine is None:
+                return self.take_next(holder)
+            if machine.free is not None:
+                self._catch_up(machine)
+            if (handed := machine.handed + 1) >= machine.last or machine.outbox:
                 return self.take_next(holder)
             # As ``Peer.take`` does, which costs one call more for each item.
             page = machine.page
@@ -54,9 +58,24 @@ class PeerStation(PeerPutting):
                 else:
                     held.hold(handed - 1, holder)
             item = machine.items.popleft()
-            return wrapped(item) if machine.open else item
+            if not machine.open:
+                return item
+            if len(machine.items) > _MANY and machine.free_once != machine.last:
+                self._set_free(machine, holder)
+            return wrapped(item)
         finally:
             lock.release()
+
+    def _set_free(self, machine: Peer, holder: Hashable) -> None:
+        # A task is no thread, and what tells one is no step of its own.
+        caller = get_ident if isinstance(holder, int) else None
+        run = machine.set_free(holder, caller)
+        if run is not None:
+            self.free_items, self.free_settling = run.items, run.settling
+
+    def _catch_up(self, machine: Peer) -> None:
+        machine.catch_up()
+        self.free_items = self.free_settling = None
 
     def take_next(self, holder: Hashable) -> object:
         """The same, with the lock held; there may be something to say to the hub."""
@@ -218,6 +237,7 @@ class PeerStation(PeerPutting):
         """The attempt at what ``holder`` was handed last failed."""
         with self.lock:
             machine = self._machine()
+            machine.catch_up()
             token = machine.holdings.latest(holder)
             if token is not None:
                 machine.fail(token, reason, final=False)

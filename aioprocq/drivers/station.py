@@ -105,6 +105,8 @@ class Station(ABC):
         "__dict__",
         "__weakref__",
         "awaited",
+        "free_items",
+        "free_settling",
         "fresh",
         "joinable",
         "lock",
@@ -123,6 +125,9 @@ class Station(ABC):
         self.lock = threading.Lock()
         #: What a peer that is connected has, to be used with the lock held.
         self.machine: Peer | None = None
+        #: What gives an item, and what settles one, without the lock; of a peer.
+        self.free_items: Iterator[object] | None = None
+        self.free_settling: Iterator[None] | None = None
         #: Whether a coroutine has waited here, or begun a burst: who blocks may be on
         #: a loop, too.
         self.awaited = False

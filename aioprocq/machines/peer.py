@@ -12,7 +12,6 @@ Invariants:
 * While ``sealed`` is a batch that nobody has taken apart yet, ``items`` is empty;
   ``later`` comes after both. ``open``: a batch was opened, and what is in ``items``
   is what users get; ``opening``: somebody is about to open one.
-* ``last`` is the lane index after the last of ``items``, if there are any.
 * ``unannounced``: a getter waits, and only the page says so; for a while.
 * While a getter waits, the hub owes this peer items, or a frame is in the
   outbox that asks for some, or the hub is to say that it knows what bounced.
@@ -87,8 +86,6 @@ class Peer(Settling):
         "epoch",
         "failure",
         "getters",
-        "joinable",
-        "last",
         "later",
         "limit",
         "looking",
@@ -101,11 +98,9 @@ class Peer(Settling):
     )
 
     def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
-        super().__init__(page, sized=sized)
-        self.joinable = joinable
+        super().__init__(page, joinable=joinable, sized=sized)
         self.sealed: Batch | None = None
         self.open = self.opening = False
-        self.last = 0
         self.attempts = 0
         self.later: deque[tuple[int, int, Sequence[Payload] | Batch]] = deque()
         self.received = self.limit = 0
@@ -127,6 +122,8 @@ class Peer(Settling):
         One of a batch that was opened is wrapped, if it could be mistaken. Its lane
         index is ``handed - 1``, its failed attempts are ``attempts``.
         """
+        if self.free is not None:
+            self.catch_up()
         items = self.items
         if not items and not self._unseal():
             return None
@@ -146,6 +143,7 @@ class Peer(Settling):
 
         Their lane indexes end at ``handed - 1``.
         """
+        self.catch_up()
         items, page, before = self.items, self.page, self.handed
         alert = page[ALERT] or NEVER
         count = min(most, len(items), alert - before - 1) if self.open else 0
@@ -226,11 +224,15 @@ class Peer(Settling):
 
     def _yield(self) -> None:
         # Everything that was read before this moment belongs to the hub again,
-        # and it sends nothing more until it has read this.
+        # and it sends nothing more until it has read this. Not what it had counted as
+        # handed out, because it was announced, if that had to be taken back.
+        self.catch_up()
         self.epoch = self.page[EPOCH]
+        kept = list(self.items)[: max(0, self.page[RECALLED] - self.handed)]
         self.items.clear()
-        self.last = 0
-        self.sealed, self.open = None, False
+        self.items.extend(kept)
+        self.last = self.handed + len(kept) if kept else 0
+        self.sealed, self.open = None, self.open and bool(kept)
         self.later.clear()
         self.limit = self.received
         self.outbox.append(wire.encode_yield(self.epoch))
@@ -455,6 +457,7 @@ class Peer(Settling):
 
     def _end(self, data: bytes, now: float) -> None:
         state = wire.decode_flag(data)
+        self.catch_up()
         self._end_all(self.putters)
         if state < State.DRAINED:
             return
@@ -490,9 +493,15 @@ class Peer(Settling):
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold."""
         self.holdings.check_invariants()
-        assert self.page[HANDED] <= self.handed or not self.items
         assert not self.items or self.sealed is None
-        assert len(self.items) == max(0, self.last - self.handed)
+        if self.free is None:
+            assert self.page[HANDED] <= self.handed or not self.items
+            assert len(self.items) == max(0, self.last - self.handed)
+        else:
+            assert self.open
+            taken = self.last - len(self.items)
+            assert self.handed <= taken <= self.page[HANDED] <= taken + 1
+            assert self.items
         assert self.page[PUT] == self.put
         assert self.limit >= self.received
         assert self._called >= 0
@@ -502,7 +511,7 @@ class Peer(Settling):
         else:
             assert not self.unannounced
         assert bool(self.page[WAITS]) == (self.unannounced or self.looking)
-        if self.joinable:
+        if self.joinable and self.free is None:
             assert self.page[SETTLED] <= self.holdings.prefix(self.handed)
 
 

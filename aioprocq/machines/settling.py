@@ -4,6 +4,10 @@ Invariants:
 
 * ``settled`` in the page never calls settled what a RETURN gives back that the hub may
   not have read.
+* ``last`` is the lane index after the last of ``items``, if there are any.
+* While ``free`` is there, the page says what was handed out, and settled; ``handed``
+  and ``holdings`` do so after ``catch_up``, with which everything begins that needs
+  them.
 * What the page cannot say, since older items are still held, goes as a frame; and so
   does, by a REPORT, that nothing is left here.
 """
@@ -11,11 +15,12 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from ..wire import frames as wire
-from ..wire.page import COUNTED, RETURNS, SETTLED, Page
+from ..wire.page import ALERT, COUNTED, HANDED, RETURNS, SETTLED, Page
 from .holdings import Holdings
+from .lock_free import POSSIBLE, LockFreeRun
 from .putting import Putting
 
 __all__ = ["Settling"]
@@ -24,12 +29,26 @@ __all__ = ["Settling"]
 class Settling(Putting):
     """What one process holds, and has settled or given back."""
 
-    __slots__ = ("_returned", "handed", "holdings", "items", "returning", "settled")
+    __slots__ = (
+        "_returned",
+        "free",
+        "free_once",
+        "handed",
+        "holdings",
+        "items",
+        "joinable",
+        "last",
+        "returning",
+        "settled",
+    )
 
-    def __init__(self, page: Page, *, sized: bool) -> None:
+    def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
         super().__init__(page, sized=sized)
+        self.joinable = joinable
         self.items: deque[object] = deque()
-        self.handed = self.settled = 0
+        self.handed = self.settled = self.last = 0
+        self.free: LockFreeRun | None = None
+        self.free_once = -1  # ``last``, when a run was set free
         self.holdings = Holdings()
         self.returning: deque[int] = deque()
         self._returned = 0
@@ -37,6 +56,45 @@ class Settling(Putting):
     def available(self) -> int:
         """Items that are here and not handed out."""
         raise NotImplementedError
+
+    def set_free(
+        self, holder: Hashable, caller: Callable[[], Hashable] | None
+    ) -> LockFreeRun | None:
+        """Let others than the last item of an opened batch go without the lock.
+
+        Once for each batch, when ``holder`` has just got one of it; None: not now.
+        ``caller``, a function in C, tells whether it is the holder again.
+        """
+        alert, page, held = self.page[ALERT], self.page, self.holdings
+        if self.free_once == self.last or (alert and alert < self.last):
+            return None
+        if not POSSIBLE or (self.joinable and caller is None):
+            return None
+        self.free_once = self.last
+        if not self.joinable:
+            self.free = LockFreeRun(page, self.items, self.handed, alert)
+            return self.free
+        self.free = LockFreeRun(page, self.items, self.handed, alert, holder, caller)
+        if not (held.filed or self.returning):
+            self.free.settle_from(page, held.first)
+        return self.free
+
+    def catch_up(self) -> None:
+        """Take note of what was done without the lock, and end that."""
+        run, page, held = self.free, self.page, self.holdings
+        if run is None:
+            return
+        run.close()
+        self.free = None
+        handed = self.handed = self.last - len(self.items)
+        if page[HANDED] != handed:  # announced, and not taken
+            page[HANDED] = handed
+        if self.joinable:
+            held.next = handed
+        if run.settling is not None:
+            first = min(max(held.first, page[SETTLED]), handed)
+            self.settled += first - held.first
+            held.first = first
 
     def hold(self, holder: Hashable) -> int:
         """The item taken last is held from now on: its lane index."""
@@ -54,6 +112,7 @@ class Settling(Putting):
 
         Without ``report`` only the page says so, where it can.
         """
+        self.catch_up()
         if not self.holdings.drop(index):
             return False
         self._settled(index, report=report)
@@ -61,6 +120,8 @@ class Settling(Putting):
 
     def settle_first(self, holder: Hashable) -> bool:
         """What ``holder`` was handed first, or its process, is done."""
+        if self.free is not None:
+            self.catch_up()
         held = self.holdings
         if held.filed or self.returning or holder != held.holder:
             index = held.drop_first(holder)
@@ -93,6 +154,7 @@ class Settling(Putting):
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:
         """An attempt at an item failed; False: it is not held."""
+        self.catch_up()
         if not self.holdings.drop(index):
             return False
         self.returning.append(index)
@@ -110,4 +172,5 @@ class Settling(Putting):
 
     def uncounted(self) -> int:
         """Items settled here that the published number does not know of yet."""
+        self.catch_up()
         return self.settled - self.page[COUNTED]

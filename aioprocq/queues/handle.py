@@ -165,7 +165,7 @@ def _dispose(station: Station) -> None:
 class _Deferred:
     """A station whose next item did not unpickle: the next get says so."""
 
-    machine = None  # so that every get asks here
+    free_items = free_settling = None  # so that every get asks here
 
     def __init__(self, handle: Handle, station: Station, failure: Exception) -> None:
         self._handle = handle
@@ -186,7 +186,7 @@ class _Deferred:
 class _Counting:
     """A station that tells of each item that it hands out."""
 
-    machine = None  # so that every get asks here
+    free_items = free_settling = None  # so that every get asks here
 
     def __init__(self, station: Station, tell: Callable[[], None]) -> None:
         self.behind = station
@@ -220,7 +220,7 @@ class _Counting:
 class _Retired:
     """The station of a handle in a process that is to take no more items."""
 
-    machine = None  # so that every get asks here
+    free_items = free_settling = None  # so that every get asks here
 
     _ended = frozenset(
         {"begin_get", "fetch", "refresh", "take", "take_delivery", "take_many"}
@@ -248,7 +248,7 @@ class _Retired:
 class _Closed:
     """The station of a handle that was closed."""
 
-    machine = None  # so that every task_done asks here
+    free_items = free_settling = None  # so that every call asks here
 
     _still = frozenset(
         {

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..drivers.station import Settings
 from ..errors import OwnerLost, QueueClosed, QueueEmpty, QueueFull, QueueShutDown
+from ..machines.lock_free import MISSING
 from ..machines.statistics import QueueStatistics
 from ..wire.ahead import Opened
 from ..wire.frames import Ask
@@ -266,9 +267,14 @@ class Queue(_Generic[T]):
         raised here; the item counts as handed out.
         """
         until = None if timeout is None else check_timeout(timeout)
+        payload: Any
         station = self._handle.station
+        if (free := station.free_items) is not None and not station.joinable:
+            payload = next(free, MISSING)
+            if payload is not MISSING:
+                return payload  # type: ignore[no-any-return]
         holder = task_holder() if station.joinable else None
-        payload: Any = station.take(holder)
+        payload = station.take(holder)
         if payload is None:
             payload = await self._wait_to_get(station.take, holder, until)
         kind = type(payload)

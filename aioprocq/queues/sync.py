@@ -16,19 +16,11 @@ from ..drivers.ring import SHORT, write_of, writes
 from ..drivers.station import Station
 from ..drivers.waiting import running_loop
 from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
+from ..machines.lock_free import MISSING
 from ..machines.statistics import QueueStatistics
 from ..wire.ahead import Opened
 from ..wire.frames import Ask
-from ..wire.page import (
-    ALERT,
-    BELL,
-    HANDED,
-    PUT,
-    RING_TAIL,
-    ROOM,
-    SETTLED,
-    UNBOUNDED,
-)
+from ..wire.page import BELL, PUT, RING_TAIL, ROOM, UNBOUNDED
 from ..wire.payload import (
     OUT_OF_BAND,
     Parcel,
@@ -193,50 +185,23 @@ class SyncQueue(Generic[T]):
 
         Raises: as ``Queue.get`` does.
         """
+        item: Any
         until = None
-        if block and timeout is not None:
+        if timeout is not None and block:
             until = check_timeout(timeout)
         station = self._handle.station
         if station.awaited and block and running_loop() is not None:
             raise _on_loop("get")
-        item: Any
-        lock = station.lock
-        lock.acquire()
-        try:
-            # As ``PeerStation.take`` does, which costs one call more for each item.
-            machine = station.machine
-            if (
-                machine is not None
-                and (handed := machine.handed + 1) < machine.last
-                and not machine.outbox
-            ):
-                page = machine.page
-                page[HANDED] = handed
-                if page[ALERT] and page[ALERT] <= handed:
-                    # Before anybody else may come: it was announced.
-                    item = station.take_next(get_ident())
-                else:
-                    machine.handed = handed
-                    if station.joinable:
-                        held, holder = machine.holdings, get_ident()
-                        if held.next == handed - 1 and holder == held.holder:
-                            held.next = handed
-                        else:
-                            held.hold(handed - 1, holder)
-                    item = machine.items.popleft()
-                    if machine.open:
-                        return item  # type: ignore[no-any-return]
-            else:
-                item = None
-        finally:
-            lock.release()
+        if (free := station.free_items) is not None:
+            item = next(free, MISSING)
+            if item is not MISSING:
+                return item  # type: ignore[no-any-return]
         holder = get_ident()
+        item = station.take(holder)
         if item is None:
             if block and running_loop() is not None:
                 raise _on_loop("get")
-            item = station.take(holder)
-            if item is None:
-                item = self._wait(station.take, holder, block, until)
+            item = self._wait(station.take, holder, block, until)
         kind = type(item)
         if kind is bytes or kind is Parcel or kind is Opened:
             item = self._open(station, item, holder)
@@ -331,6 +296,11 @@ class SyncQueue(Generic[T]):
         while True:
             # As in get, but for what is the same for every item.
             station = self._handle.station
+            if (free := station.free_items) is not None:
+                item = next(free, MISSING)
+                if item is not MISSING:
+                    yield item
+                    continue
             try:
                 item = station.take(holder)
                 if item is None:
@@ -405,24 +375,9 @@ class SyncQueue(Generic[T]):
     def task_done(self) -> None:
         """Settle what this thread got first; see ``JoinableQueue.task_done``."""
         station = self._handle.station
-        machine = station.machine
-        if machine is not None:
-            lock = station.lock
-            lock.acquire()
-            try:
-                # As ``PeerStation.settle_held`` does, for a consumer that settles each
-                # item before it gets the next, and not the last that is here.
-                lost = station.machine is not machine
-                if machine.items and not (machine.outbox or lost):
-                    held = machine.holdings
-                    first = held.first + 1
-                    if first == held.next and not (held.filed or machine.returning):
-                        held.first = first
-                        machine.page[SETTLED] = machine.handed
-                        machine.settled += 1
-                        return
-            finally:
-                lock.release()
+        free = station.free_settling
+        if free is not None and next(free, MISSING) is None:
+            return
         if self._handle.settings.joinable:
             if station.settle_held(get_ident()):
                 return

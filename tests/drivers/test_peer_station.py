@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.wire.ahead import Opened, open_ahead
 from aioprocq.wire.batch import Batch
 from aioprocq.wire.frames import REPORT, Ask
-from aioprocq.wire.page import ANNOUNCE_WAITS, SETTLED, State
+from aioprocq.wire.page import ALERT, ANNOUNCE_WAITS, HANDED, SETTLED, State
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
@@ -108,6 +109,136 @@ def test_hand_outs_at_once_are_told_when_that_is_due(stations: Stations) -> None
     peer.machine.outbox.append(REPORT)
     assert peer.take_many(None, 2) == [1, 2]
     assert not peer.machine.outbox
+
+
+def with_a_run(stations: Stations, count: int = 9, **changes: Any) -> Any:
+    """A peer whose user has got one item of a batch, and a second one."""
+    hub, peer = with_a_batch(stations, *range(count), **changes)
+    assert peer.take(get_ident()) == 0
+    assert peer.free_items is None, "the rest may be wanted in one go"
+    assert peer.take(get_ident()) == 1
+    return hub, peer
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some items are many."""
+    monkeypatch.setattr(module, "_MANY", 3)
+
+
+@pytest.mark.usefixtures("few")
+def test_who_gets_one_by_one_goes_on_without_the_lock(stations: Stations) -> None:
+    hub, peer = with_a_run(stations)
+    assert list(peer.free_items) == [2, 3, 4, 5, 6, 7]
+    assert hub.qsize() == 1, "the page has said so"
+    assert peer.free_settling is None
+    assert peer.take(None) == 8
+    assert peer.take(None) is None
+    assert peer.free_items is None
+
+
+@pytest.mark.usefixtures("few")
+def test_what_was_got_without_the_lock_is_settled_without_it(
+    stations: Stations,
+) -> None:
+    hub, peer = with_a_run(stations, joinable=True)
+    for item in range(2, 8):
+        assert next(peer.free_settling) is None
+        assert next(peer.free_items) == item
+    drive(hub)
+    assert (hub.statistics().unfinished, hub.statistics().held) == (3, 2)
+    assert peer.statistics().unfinished == 3
+    assert peer.settle_held(get_ident())
+    assert peer.settle_held(get_ident())
+    assert not peer.settle_held(get_ident())
+    assert peer.take("me") == 8
+    assert peer.settle_held("me")
+    drive(hub)
+    assert hub.statistics().unfinished == 0
+
+
+@pytest.mark.usefixtures("few")
+def test_few_items_are_handed_out_with_the_lock(stations: Stations) -> None:
+    _hub, peer = with_a_batch(stations, *range(5))
+    assert [peer.take(None) for _ in range(5)] == list(range(5))
+    assert peer.machine.free_once == -1
+
+
+@pytest.mark.usefixtures("few")
+def test_a_batch_is_set_free_once(stations: Stations) -> None:
+    """Who does something else with the queue between two gets does so all the time."""
+    _hub, peer = with_a_run(stations)
+    peer.machine.catch_up()
+    assert peer.take(None) == 2
+    assert peer.machine.free is next(peer.free_items, None) is None
+
+
+@pytest.mark.usefixtures("few")
+def test_a_full_lane_ends_it(stations: Stations) -> None:
+    """Each get tries again to send what is to be sent."""
+    hub, peer = with_a_run(stations)
+    machine = peer.machine
+    machine.outbox.extend([REPORT] * 10_000)
+    with peer.lock:
+        assert not peer._flush()
+    assert machine.outbox
+    assert next(peer.free_items, None) is None
+    drive(hub)
+    assert peer.take(None) == 2
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("how", ["close", "lose"])
+def test_the_end_of_the_connection_ends_it(stations: Stations, how: str) -> None:
+    hub, peer = with_a_run(stations)
+    free, machine = peer.free_items, peer.machine
+    assert next(free) == 2
+    machine.page[ALERT] = 1
+    assert next(free, None) is None
+    if how == "close":
+        peer.dispose()
+    else:
+        hub.dispose()
+        with peer.lock:
+            peer._lose()
+    assert next(free, None) is None
+    assert machine.page[HANDED] == machine.handed == 3, "what was announced in vain"
+
+
+@pytest.mark.usefixtures("few")
+def test_what_was_got_last_without_the_lock_is_what_fails(stations: Stations) -> None:
+    hub, peer = with_a_run(stations, joinable=True)
+    assert next(peer.free_items) == 2
+    peer.fail_latest(get_ident(), "it rained")
+    drive(hub)
+    assert [letter.payload for letter in hub.hub.store.dead] == [pack_item(2)]
+
+
+@pytest.mark.usefixtures("few")
+def test_a_recall_ends_it(stations: Stations) -> None:
+    hub, peer = with_a_run(stations)
+    assert next(peer.free_items) == 2
+    waiter = hub.new_waiter()
+    hub.begin_get(waiter)
+    until(lambda: (hub.refresh(), hub.hub.store.waiting)[1])
+    assert next(peer.free_items, None) is None
+    assert peer.take(None) is None
+    hub.end_get(waiter, took=False)
+    assert take(hub) == 3
+
+
+@pytest.mark.usefixtures("few")
+def test_an_owner_that_waits_for_the_last_hand_out_hears_of_it(
+    stations: Stations,
+) -> None:
+    hub, peer = with_a_run(stations)
+    assert hub.begin_ask(Ask.JOIN, waiter := hub.new_waiter()) is not None
+    drive(hub)
+    assert next(peer.free_items, None) is None, "there is an alert now"
+    for item in range(2, 9):
+        assert peer.take(None) == item
+    drive(hub)
+    assert waiter.signalled
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:

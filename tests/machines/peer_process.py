@@ -6,7 +6,9 @@ import errno
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import get_ident
 
+from aioprocq.machines.lock_free import MISSING
 from aioprocq.machines.peer import Peer
 from aioprocq.machines.record import DeadRecord, Frame, Loaded
 from aioprocq.wire import frames as wire
@@ -19,6 +21,9 @@ from .owner_side import OwnerSide
 from .simulation import Consumer, Item, PausingPage, SimWaiter, World
 
 __all__ = ["LANE", "Killed", "PeerProcess", "Request"]
+
+ME = get_ident()
+"""Who may go without the lock in a joinable queue; the rules call it holder 1."""
 
 LANE = 4
 """Frames that a lane holds."""
@@ -56,6 +61,8 @@ class PeerProcess:
     asked_in_passing: bool = False  # for room, without waiting for it
     late: bool = False  # whether it puts off to say that it waits
     busy: bool = False  # it stands still in the middle of a call
+    frees: bool = False  # whether what is open may be handed out without the lock
+    between: Callable[[], None] | None = None  # what happens once a run is found closed
 
     def __post_init__(self) -> None:
         settings = self.world.settings
@@ -197,6 +204,9 @@ class PeerProcess:
 
     def _take(self, holder: int | None) -> bool:
         machine = self.machine
+        holder = ME if holder == 1 else holder
+        if machine.free is not None and self._take_freely(holder):
+            return True
         payload = machine.take()
         if machine.failure is not None:
             assert machine.failure.errno == errno.EMFILE
@@ -210,19 +220,74 @@ class PeerProcess:
         if self.world.settings.joinable:
             machine.hold(holder)
         self._handed(payload, machine.handed - 1)
+        if self.frees and machine.open and len(machine.items) > 1:
+            machine.set_free(holder, get_ident)
         return True
+
+    def _take_freely(self, holder: int | None) -> bool:
+        machine = self.machine
+        run, index = machine.free, machine.last - len(machine.items)
+        assert run is not None
+        if machine.joinable and holder != ME:
+            run.close()  # as it is when another thread asks
+            return False
+        payload = next(run.items, MISSING)
+        if payload is not MISSING:
+            self._handed(payload, index)
+            return True
+        if (between := self.between) is not None and self.page[HANDED] > index:
+            self.between = None
+            self._stand_between(between, machine.items[0], index)
+        return False
+
+    def _stand_between(
+        self, meanwhile: Callable[[], None], payload: object, index: int
+    ) -> None:
+        # It was announced, and an alert was found: now the lock is to be acquired.
+        self.world.pausing += 1
+        self.busy = True
+        try:
+            meanwhile()
+        except Killed:
+            if max(self.page[HANDED], self.record.lane.handed) > index:
+                self._count_announced([payload])
+            raise
+        finally:
+            self.world.pausing -= 1
+            self.busy = False
 
     def take_some(self, most: int) -> None:
         """Open the batch that is here, and take some of it at once."""
         machine = self.machine
-        if not machine.items and (batch := machine.next_sealed()) is not None:
-            machine.opened(batch, machine.handed, list(batch))
+        self.open_batch()
         taken = machine.take_many(most)
         if self.world.settings.joinable:
-            machine.hold_many(len(taken), 1)
+            machine.hold_many(len(taken), ME)
         for index, payload in enumerate(taken, machine.handed - len(taken)):
             self._handed(payload, index)
         self.after()
+
+    def open_batch(self) -> None:
+        """Open the batch that is here, if there is one."""
+        machine = self.machine
+        if not machine.items and (batch := machine.next_sealed()) is not None:
+            machine.opened(batch, machine.handed, list(batch))
+
+    def take_with_the_alert(
+        self, before: Callable[[], None], between: Callable[[], None]
+    ) -> None:
+        """Set a run free, and get of it after the hub may have set the alert."""
+        self.open_batch()
+        self.frees = True
+        try:
+            self.get(1, wait=False, linger=False)
+            before()
+            self.between = between
+            self.get(1, wait=True, linger=False)
+        except Killed:
+            self.kill()
+        finally:
+            self.frees, self.between = False, None
 
     def _handed(self, payload: object, index: int) -> None:
         item = self.world.item(payload)  # type: ignore[arg-type]  # opened or not, it is the payload here
@@ -265,6 +330,7 @@ class PeerProcess:
         machine = self.machine
         waiting = [*machine.items, *(machine.sealed or ())]
         waiting += (p for batch in machine.later for p in batch[2])
+        machine.catch_up()
         before = machine.handed
 
         def pause() -> None:
@@ -299,6 +365,10 @@ class PeerProcess:
         self.after()
 
     def _kill_announced(self, payloads: list[object]) -> None:
+        self._count_announced(payloads)
+        self.kill()
+
+    def _count_announced(self, payloads: list[object]) -> None:
         # It died after it had said that it hands the items out, which counts unless
         # the hub had taken them back before.
         flying = [p for flight in self.record.lane.air for p in flight.payloads]
@@ -311,7 +381,6 @@ class PeerProcess:
                 item.holder = None if item.outcome else self
             else:
                 item.end("got")
-        self.kill()
 
     def pause_in_put(self, size: int, meanwhile: Callable[[], None]) -> None:
         """Put an item, with other things happening in the middle."""
@@ -339,12 +408,20 @@ class PeerProcess:
         if holder is None:
             assert self.machine.settle(index)
         else:
-            assert self.machine.settle_first(holder)
+            assert self._settle_first(holder, index)
         assert not self.machine.settle(index)
         item.holder = None
         if item.outcome is None:
             item.end("settled")
         self.after()
+
+    def _settle_first(self, holder: int, index: int) -> bool:
+        run = self.machine.free
+        settling = None if run is None else run.settling
+        if settling is not None and next(settling, MISSING) is None:
+            assert self.page[SETTLED] == index + 1
+            return True
+        return self.machine.settle_first(holder)
 
     def settle_one(self, at: int) -> None:
         """Some item that is held here is done."""
@@ -353,12 +430,20 @@ class PeerProcess:
 
     def task_done(self, holder: int) -> None:
         """``task_done`` of somebody here; ask the hub when nothing is held."""
-        index = self.machine.holdings.choose(holder)
+        holder = ME if holder == 1 else holder
+        index = self._first_held(holder)
         if index is None:
             assert not self.machine.settle_first(holder)
             self.request(Ask.TASK_DONE)
         else:
             self.settle(index, holder)
+
+    def _first_held(self, holder: int) -> int | None:
+        run = self.machine.free
+        if run is not None and run.settling is not None:
+            return min(self.held, default=None)  # they are one run, of one holder
+        self.machine.catch_up()
+        return self.machine.holdings.choose(holder)
 
     def fail(self, at: int, *, final: bool) -> None:
         """An attempt at some item that is held here has failed."""

@@ -173,6 +173,43 @@ class Model(RuleBasedStateMachine):
                 self.feed(peer)
             peer.take_some(most)
 
+    @rule(at=numbers, count=few, fed=st.booleans(), done=programs)
+    def peer_gets_freely(self, at: int, count: int, fed: bool, done: list[int]) -> None:
+        if peer := self.peer(at):
+            if fed:
+                self.feed(peer)
+            peer.open_batch()
+            peer.frees = True
+            for turn in range(count):
+                peer.get(1, wait=False, linger=False)
+                if self.queue.joinable and turn in done:
+                    peer.task_done(1)
+            peer.frees = False
+
+    @rule(at=numbers, before=programs, between=programs)
+    def peer_is_alerted(self, at: int, before: list[int], between: list[int]) -> None:
+        if peer := self.peer(at):
+            self.feed(peer)
+            peer.take_with_the_alert(
+                lambda: self.hub_runs(before),
+                lambda: self.hub_and_thread_run(peer, between),
+            )
+
+    def hub_and_thread_run(self, peer: PeerSide, program: list[int]) -> None:
+        """What the hub, and another thread, do while one has yet to get the lock."""
+        for step in program:
+            if step < 5:
+                self.hub_runs([step])
+            elif step == 5:
+                self.hub_runs([5])
+            elif step == 6:
+                peer.read()
+            elif step == 7:
+                peer.machine.catch_up()
+            else:
+                peer.flush()
+                peer.hub_reads(4)
+
     def feed(self, peer: PeerSide) -> None:
         """Let a batch come to a peer, as far as there is one for it."""
         peer.get(1, wait=True, linger=False)

@@ -1,10 +1,32 @@
 """What one process holds, settles and gives back."""
 
-from aioprocq.wire import frames as wire
-from aioprocq.wire.frames import Kind
-from aioprocq.wire.page import ABSORBED, ARRIVED, COUNTED, RETURNS, SETTLED
+from collections.abc import Callable
+from threading import get_ident
 
+import pytest
+
+from aioprocq.machines import settling as module
+from aioprocq.machines.peer import Peer
+from aioprocq.wire import frames as wire
+from aioprocq.wire import page as words
+from aioprocq.wire.frames import Kind
+from aioprocq.wire.page import (
+    ABSORBED,
+    ALERT,
+    ARRIVED,
+    COUNTED,
+    EPOCH,
+    HANDED,
+    RECALLED,
+    RETURNS,
+    SETTLED,
+    State,
+)
+
+from .simulation import PausingPage
 from .test_peer import flush, holds, kinds, make_peer, receives
+
+ME = get_ident()
 
 
 def test_settling_in_order_is_said_in_the_page():
@@ -120,3 +142,231 @@ def test_figures_that_the_published_ones_do_not_know_of():
     assert peer.uncounted() == 2
     peer.page[COUNTED] = 1
     assert peer.uncounted() == 1
+
+
+# Without the lock
+
+
+def with_a_run(*, joinable: bool = True, holder: object = ME, **page: int) -> Peer:
+    """Four items of an opened batch, of which one was got, and the others are free."""
+    peer = make_peer(joinable=joinable)
+    opens(peer, 0, "abcd")
+    for word, value in page.items():
+        peer.page[getattr(words, word)] = value
+    peer.take()
+    if joinable:
+        peer.hold(holder)
+    peer.set_free(holder, get_ident)
+    peer.check_invariants()
+    return peer
+
+
+def opens(peer: Peer, start: int, text: str) -> None:
+    receives(peer, start, text)
+    batch = peer.next_sealed()
+    assert batch is not None
+    peer.opened(batch, start, list(text))
+
+
+def goes_on(peer: Peer) -> object:
+    """The next item goes without the lock."""
+    assert peer.free is not None
+    peer.check_invariants()
+    item = next(peer.free.items, None)
+    peer.check_invariants()
+    return item
+
+
+def done(peer: Peer) -> bool:
+    """The oldest item held is settled without the lock."""
+    assert peer.free is not None
+    assert peer.free.settling is not None
+    return next(peer.free.settling, False) is None
+
+
+@pytest.mark.parametrize("joinable", [False, True])
+def test_what_went_without_the_lock_is_caught_up_with(joinable: bool) -> None:
+    peer = with_a_run(joinable=joinable)
+    assert [goes_on(peer) for _ in range(3)] == ["b", "c", None]
+    assert (peer.handed, peer.page[HANDED]) == (1, 3)
+    peer.catch_up()
+    peer.check_invariants()
+    assert peer.free is None
+    assert (peer.handed, list(peer.items)) == (3, ["d"])
+    assert len(peer.holdings) == (3 if joinable else 0)
+    peer.catch_up()
+    assert peer.take() == "d"
+
+
+def test_each_call_with_the_lock_begins_with_that() -> None:
+    calls: dict[str, Callable[[Peer], object]] = {
+        "take": lambda peer: peer.take(),
+        "take_many": lambda peer: peer.take_many(1),
+        "settle": lambda peer: peer.settle(0),
+        "settle_first": lambda peer: peer.settle_first(ME),
+        "fail": lambda peer: peer.fail(0, "it rained", final=False),
+        "uncounted": lambda peer: peer.uncounted(),
+        "end": lambda peer: peer.receive(wire.encode_flag(Kind.END, State.SHUT), 1.0),
+    }
+    for name, call in calls.items():
+        peer = with_a_run()
+        goes_on(peer)
+        call(peer)
+        assert peer.free is None, name
+        assert peer.handed >= 2, name
+        peer.check_invariants()
+
+
+def test_what_was_settled_without_the_lock_is_counted() -> None:
+    peer = with_a_run()
+    assert done(peer)
+    assert not peer.settled
+    goes_on(peer)
+    goes_on(peer)
+    assert done(peer)
+    assert peer.uncounted() == 2
+    assert len(peer.holdings) == 1
+    assert (peer.page[SETTLED], peer.holdings.choose(ME)) == (2, 2)
+    assert not flush(peer), "it goes on"
+
+
+def test_nothing_is_settled_that_was_not_handed_out() -> None:
+    peer = with_a_run()
+    assert [done(peer), done(peer)] == [True, False]
+    goes_on(peer)
+    assert not done(peer), "it has ended"
+    assert peer.settle_first(ME)
+    assert peer.settled == 2
+    assert not peer.settle_first(ME)
+
+
+def test_a_gap_in_the_lane_is_no_item_that_is_held() -> None:
+    peer = make_peer(joinable=True)
+    opens(peer, 7, "abc")
+    peer.take()
+    peer.hold(ME)
+    peer.set_free(ME, get_ident)
+    peer.catch_up()
+    peer.check_invariants()
+    assert (peer.holdings.choose(ME), peer.settled) == (7, 0)
+
+
+def test_more_was_settled_than_was_taken_in_the_end() -> None:
+    """Somebody settles too much, between an announcement and that it is taken back."""
+    peer = with_a_run()
+    peer.page[ALERT] = 1
+    assert goes_on(peer) is None
+    assert done(peer)
+    assert done(peer)
+    peer.catch_up()
+    peer.holdings.check_invariants()
+    assert len(peer.holdings) == 0
+
+
+def test_an_announcement_that_found_an_alert_is_taken_back() -> None:
+    peer = with_a_run()
+    peer.page[ALERT] = 1
+    assert goes_on(peer) is None
+    assert peer.page[HANDED] == 2
+    peer.catch_up()
+    assert peer.page[HANDED] == peer.handed == 1
+    assert peer.take() == "b"
+    assert kinds(peer) == [Kind.REPORT]
+
+
+def test_what_is_held_out_of_order_is_not_settled_without_the_lock() -> None:
+    peer = make_peer(joinable=True)
+    holds(peer, 2, holder="you")
+    opens(peer, 2, "abcd")
+    peer.take()
+    peer.hold(ME)
+    peer.set_free(ME, get_ident)
+    assert goes_on(peer) == "b"
+    assert peer.free is not None
+    assert peer.free.settling is None
+    peer.catch_up()
+    assert peer.holdings.latest(ME) == 3
+    assert peer.holdings.choose("you") == 0
+
+
+def test_nothing_is_settled_without_the_lock_while_a_return_is_unread() -> None:
+    peer = make_peer(joinable=True)
+    opens(peer, 0, "abcd")
+    peer.take()
+    peer.hold(ME)
+    peer.fail(0, "it rained", final=False)
+    peer.take()
+    peer.hold(ME)
+    peer.set_free(ME, get_ident)
+    assert peer.free is not None
+    assert peer.free.settling is None
+
+
+@pytest.mark.parametrize("why", ["again", "alert", "holder", "impossible"])
+def test_when_nothing_is_set_free(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = make_peer(joinable=True)
+    opens(peer, 0, "abcd")
+    peer.take()
+    if why == "alert":
+        peer.page[ALERT] = 3
+    elif why == "again":
+        assert peer.set_free(ME, get_ident)
+        peer.catch_up()
+    elif why == "impossible":
+        monkeypatch.setattr(module, "POSSIBLE", False)
+    assert peer.set_free("a task", None if why == "holder" else get_ident) is None
+    assert peer.free is None
+
+
+def test_an_alert_for_the_last_item_is_none_for_the_others() -> None:
+    peer = with_a_run(ALERT=4)
+    assert [goes_on(peer) for _ in range(3)] == ["b", "c", None]
+    assert not flush(peer)
+    peer.take()
+    assert kinds(peer) == [Kind.REPORT]
+
+
+def test_an_alert_that_comes_while_a_run_is_set_free_is_found() -> None:
+    peer = make_peer()
+    peer.page = page = PausingPage()
+    opens(peer, 0, "abcd")
+    peer.take()
+
+    def first() -> None:
+        page.before_load[ALERT] = lambda: page.__setitem__(ALERT, 1)
+
+    page.before_load[ALERT] = first
+    assert peer.set_free(None, None)
+    assert goes_on(peer) is None
+
+
+def test_in_a_plain_queue_it_matters_not_who_gets() -> None:
+    peer = with_a_run(joinable=False, holder=None)
+    assert [goes_on(peer) for _ in range(2)] == ["b", "c"]
+    assert peer.free is not None
+    assert peer.free.settling is None
+
+
+def test_an_announcement_that_the_hub_has_counted_stands() -> None:
+    """It was taken back here, and the hub asks for the rest: not for this one."""
+    peer = with_a_run(joinable=False)
+    peer.page[ALERT] = 2
+    assert goes_on(peer) is None
+    peer.page[EPOCH], peer.page[RECALLED], peer.page[ALERT] = 1, 2, 1
+    peer.receive(wire.encode_void(4), 1.0)  # before its getter comes for it
+    peer.check_invariants()
+    (frame,) = flush(peer)
+    assert frame[-1] == Kind.YIELD
+    assert (peer.available(), peer.open) == (1, True)
+    assert peer.take() == "b"
+    assert peer.handed == peer.page[HANDED] == 2
+    assert peer.take() is None
+
+
+def test_an_announcement_that_the_hub_has_not_counted_is_given_back() -> None:
+    peer = with_a_run(joinable=False)
+    peer.page[EPOCH], peer.page[RECALLED], peer.page[ALERT] = 1, 1, 1
+    assert goes_on(peer) is None
+    assert peer.take() is None
+    assert peer.page[HANDED] == 1
+    assert kinds(peer) == [Kind.YIELD]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pickle import PickleBuffer
 from typing import Any
 
@@ -10,6 +11,8 @@ from aioprocq import Queue
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
 from aioprocq.queues.handle import Handle
+from aioprocq.wire.frames import encode_items
+from aioprocq.wire.page import ALERT
 from aioprocq.wire.payload import Descriptor
 from tests.drivers.stations import as_peer
 
@@ -46,6 +49,17 @@ class Faces:
 def station(faces: Faces, kind: Any = Queue, **named: Any) -> Any:
     """The station of a new queue."""
     return faces.keep(kind(**named))._handle.station
+
+
+def batch_at(peer: Any, *given: object) -> list[object]:
+    """Some items, three unless told, come in one batch, and are opened."""
+    machine = peer._handle.station._user()
+    machine.page[ALERT] = 0
+    items = list(given) or [1, 2, 3]
+    machine.receive(encode_items(0, 0, [pickle.dumps(item, 5) for item in items]), 0.0)
+    batch = machine.next_sealed()
+    machine.opened(batch, 0, items)
+    return items
 
 
 class Array:

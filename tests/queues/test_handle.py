@@ -25,12 +25,12 @@ from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.queues import handle as module
 from aioprocq.queues import joinable
 from aioprocq.queues.handle import Handle, arrive
-from aioprocq.wire.frames import REPORT, Ask, encode_items
+from aioprocq.wire.frames import REPORT, Ask
 from aioprocq.wire.page import ALERT, EPOCH, HANDED, SETTLED
 from aioprocq.wire.payload import Descriptor, pack_item, unpacking
 from tests.drivers.stations import DEADLINE, make_settings, until
 
-from .faces import Faces
+from .faces import Faces, batch_at
 
 
 def descriptors() -> int:
@@ -101,17 +101,6 @@ def test_a_deferred_failure_is_raised_by_the_next_get(faces: Faces) -> None:
     assert queue.sync.get() == "after it"
 
 
-def batch_at(peer: Any) -> list[object]:
-    """Three items come in one batch, and are opened."""
-    machine = peer._handle.station._user()
-    machine.page[ALERT] = 0
-    items: list[object] = [1, 2, 3]
-    machine.receive(encode_items(0, 0, [pickle.dumps(item, 5) for item in items]), 0.0)
-    batch = machine.next_sealed()
-    machine.opened(batch, 0, items)
-    return items
-
-
 WAYS: dict[str, Callable[[Any], list[object]]] = {
     "get": lambda peer: [peer.sync.get() for _ in range(3)],
     "iteration": lambda peer: [next(iter(peer.sync)) for _ in range(3)],
@@ -162,23 +151,6 @@ def test_a_get_from_a_batch_tells_the_hub_what_is_to_be_told(faces: Faces) -> No
     outbox.append(REPORT)
     peer.sync.task_done()
     assert not outbox
-
-
-def test_what_a_get_has_announced_is_handed_out_before_anything_else_happens(
-    faces: Faces,
-) -> None:
-    """Here and now, with the lock held: another thread might close the queue."""
-    _, peer = faces.pair(Queue)
-    batch_at(peer)
-    station = peer._handle.station
-    station.machine.page[ALERT] = 1
-    station.take = never
-    assert peer.sync.get() == 1
-    assert station.machine.handed == station.machine.page[HANDED] == 1
-
-
-def never(*args: object) -> None:
-    raise AssertionError("it is not asked")
 
 
 async def test_on_a_loop_a_get_that_is_refused_announces_nothing(

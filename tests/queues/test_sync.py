@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -18,9 +20,10 @@ from aioprocq import (
     QueueFull,
     QueueShutDown,
 )
+from aioprocq.wire.page import HANDED, SETTLED
 from tests.drivers.stations import DEADLINE, LARGE, Thread, until
 
-from .faces import Broken, Faces
+from .faces import Broken, Faces, batch_at
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -130,6 +133,117 @@ def test_eight_threads_share_one_queue(make: Any) -> None:
     for consumer in consumers:
         consumer.result()
     assert sorted(got) == list(range(total))
+
+
+MANY = [None, b"bytes", *range(100)]
+
+
+def with_a_run(faces: Faces, kind: Any = Queue) -> tuple[Any, list[object]]:
+    """A peer that got two items of many, and the others, which need no lock."""
+    _, peer = faces.pair(kind)
+    items = batch_at(peer, *MANY)
+    assert [peer.sync.get(), peer.sync.get()] == items[:2]
+    assert peer._handle.station.free_items is not None
+    return peer, items[2:]
+
+
+WAYS: dict[str, Callable[[Any, int], list[object]]] = {
+    "get": lambda sync, count: [sync.get() for _ in range(count)],
+    "get in time": lambda sync, count: [sync.get(timeout=9) for _ in range(count)],
+    "get_nowait": lambda sync, count: [sync.get_nowait() for _ in range(count)],
+    "iteration": lambda sync, count: list(itertools.islice(sync, count)),
+    "get_many": lambda sync, count: sync.get_many(count),
+}
+
+
+@pytest.mark.parametrize("kind", [Queue, JoinableQueue])
+@pytest.mark.parametrize("way", WAYS)
+def test_most_of_a_batch_is_got_without_the_lock(
+    faces: Faces, kind: Any, way: str
+) -> None:
+    peer, items = with_a_run(faces, kind)
+    assert WAYS[way](peer.sync, 50) == items[:50]
+    assert peer.sync.get() == items[50]
+    assert WAYS[way](peer.sync, len(items) - 51) == items[51:]
+    station = peer._handle.station
+    assert station.machine.handed == station.machine.page[HANDED] == len(MANY)
+
+
+def test_each_item_of_a_batch_is_settled_without_the_lock(faces: Faces) -> None:
+    peer, items = with_a_run(faces, JoinableQueue)
+    machine = peer._handle.station.machine
+    for _ in range(3):
+        peer.sync.task_done()
+        assert peer.sync.get() == items.pop(0)
+    assert machine.page[SETTLED] == 3
+    peer.sync.task_done()
+    peer.task_done()
+    with pytest.raises(ValueError, match="too many times"):
+        peer.sync.task_done()
+    for item in items:
+        assert peer.sync.get() == item
+        peer.sync.task_done()
+    assert machine.page[SETTLED] == machine.settled == len(MANY)
+
+
+def test_another_thread_holds_what_it_gets(faces: Faces) -> None:
+    peer, items = with_a_run(faces, JoinableQueue)
+    machine = peer._handle.station.machine
+    assert Thread(peer.sync.get).result() == items[0]
+    assert peer.sync.get() == items[1]
+    held = machine.holdings
+    assert [held.choose(get_ident()), held.latest(get_ident())] == [0, 3]
+    for _ in range(3):
+        peer.sync.task_done()
+    assert 2 in held, "that is the other one's"
+
+
+async def test_a_task_holds_what_it_gets(faces: Faces) -> None:
+    peer, items = with_a_run(faces, JoinableQueue)
+    assert await peer.get() == items[0]
+    assert peer._handle.station.machine.holdings.latest(get_ident()) == 1
+
+
+def test_a_bad_timeout_is_refused_in_the_middle_of_a_batch(faces: Faces) -> None:
+    peer, items = with_a_run(faces)
+    with pytest.raises(TypeError, match="timeout"):
+        peer.sync.get(timeout="1")
+    assert peer.sync.get() == items[0]
+
+
+def test_who_is_retired_gets_nothing_more_of_a_batch(faces: Faces) -> None:
+    peer, _ = with_a_run(faces)
+    peer._handle.retire()
+    with pytest.raises(QueueShutDown, match="is draining"):
+        peer.sync.get()
+    assert list(peer.sync) == []
+
+
+def test_each_item_of_a_batch_is_counted(faces: Faces) -> None:
+    peer, items = with_a_run(faces)
+    seen: list[None] = []
+    peer._handle.count(lambda: seen.append(None))
+    assert [peer.sync.get() for _ in items] == items
+    assert len(seen) == len(items)
+
+
+def test_a_queue_that_is_closed_gives_nothing_more_of_a_batch(faces: Faces) -> None:
+    peer, _ = with_a_run(faces)
+    machine, free = peer._handle.station.machine, peer._handle.station.free_items
+    peer.close()
+    with pytest.raises(QueueClosed):
+        peer.sync.get()
+    assert next(free, None) is None
+    assert machine.page[HANDED] == 2
+
+
+async def test_on_a_loop_not_even_a_batch_is_got(faces: Faces) -> None:
+    peer, items = with_a_run(faces)
+    peer._handle.station.future_waiter()
+    with pytest.raises(LoopMismatch, match=r"await get\(\)"):
+        peer.sync.get()
+    assert await peer.get() == items[0]
+    assert Thread(peer.sync.get).result() == items[1]
 
 
 def test_join_gives_up_in_time(make: Any) -> None:
