@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 
 from ..errors import OwnerLost, QueueShutDown
 from ..machines.peer import Peer
@@ -21,6 +22,7 @@ from ..wire.payload import Parcel, Payload, size_of
 from .peer_link import GONE
 from .peer_waiting import PeerWaiting
 from .ring import SHORT, RingWriter, write_of, writes
+from .spinning import SPIN
 from .station import putting
 from .transport import DONTWAIT, send_loaded
 from .waiting import running_loop
@@ -210,6 +212,20 @@ class PeerPutting(PeerWaiting):
             machine.take_back_put(count, 0)
             machine.lane_full = True
             return 0
+
+    def look_for_room(self, until: float | None) -> bool:
+        """Before waiting in a thread: whether a look at the page has found room.
+
+        The owner grants it there as it gets items, and tells of it once in a turn of
+        its loop.
+        """
+        machine = self.machine
+        if machine is None or machine.sized or machine.lane_full or machine.putters:
+            return False
+        if until is not None and until - time.monotonic() < SPIN:
+            return False
+        spinner = self._room_spinner
+        return spinner.is_due() and spinner.look(partial(machine.has_room, 0))
 
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room, or for the lane to have some."""

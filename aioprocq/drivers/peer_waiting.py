@@ -44,6 +44,7 @@ class PeerWaiting(PeerLink):
         self._glances, self._glance_every = 0, 1
         self._polled: tuple[list[int], select.poll] = [], select.poll()
         self._spinner = Spinner()
+        self._room_spinner = Spinner()
         self._looked_with: tuple[list[int], select.poll] = [], select.poll()
 
     # Before waiting

@@ -20,8 +20,13 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 __all__ = ["SPIN", "Experience", "Spinner"]
+
+T = TypeVar("T")
 
 SPIN = 0.00015
 """Seconds for which a thread looks before it sleeps, and a loop takes turns."""
@@ -74,7 +79,7 @@ class Experience:
 
 
 class Spinner(Experience):
-    """One connection's experience with spinning."""
+    """What one connection looks for again and again, and with what success."""
 
     __slots__ = ("at_once",)
 
@@ -85,14 +90,18 @@ class Spinner(Experience):
 
     def spin(self, poller: select.poll) -> list[int]:
         """Look for a moment, or until some can be read: those that can."""
-        ready = poller.poll(0)
-        self.at_once = bool(ready)
-        end = 0.0 if ready else time.monotonic() + SPIN
-        while not ready:
+        return [number for number, _ in self.look(partial(poller.poll, 0))]
+
+    def look(self, find: Callable[[], T]) -> T:
+        """Look for a moment, or until something is found: what was found last."""
+        found = find()
+        self.at_once = bool(found)
+        end = 0.0 if found else time.monotonic() + SPIN
+        while not found:
             if time.monotonic() >= end:
                 self.failed()
-                return []
+                return found
             os.sched_yield()
-            ready = poller.poll(0)
+            found = find()
         self.succeeded()
-        return [number for number, _ in ready]
+        return found

@@ -222,6 +222,13 @@ class Station(ABC):
     def end_get(self, waiter: Waiter, *, took: bool) -> None:
         """A getter waits no longer; unless it took, another has its turn."""
 
+    def look_for_room(self, until: float | None) -> bool:
+        """Before waiting in a thread: whether a look that may take a moment found some.
+
+        ``until``: when the wait is to end.
+        """
+        return False
+
     @abstractmethod
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room."""

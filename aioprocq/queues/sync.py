@@ -143,6 +143,11 @@ class SyncQueue(Generic[T]):
         done = 0
         while done < len(payloads):
             waiter = station.new_waiter(size=size_of(payloads[done]))
+            if station.look_for_room(until):
+                count = station.put_batch(payloads[done:])
+                done += count
+                if count:
+                    continue
             station.begin_put(waiter)
             try:
                 if not station.block(waiter, until):

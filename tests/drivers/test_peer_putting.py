@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import math
 import pickle
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from aioprocq import LoopMismatch, OwnerLost, QueueFull, QueueShutDown
 from aioprocq.drivers import peer_putting as module
 from aioprocq.drivers.ring import RING_BYTES, RINGS, RingReader
+from aioprocq.drivers.spinning import SPIN, Spinner
 from aioprocq.drivers.transport import DONTWAIT
 from aioprocq.queues import sync
+from aioprocq.queues.sync import SyncQueue
 from aioprocq.wire import frames as wire
 from aioprocq.wire.frames import BATCH_BYTES, MAX_FRAME
 from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, UNBOUNDED, State
@@ -163,6 +166,83 @@ def test_a_putter_waits_and_is_woken_when_there_is_room(stations: Stations) -> N
     peer.end_put(waiter)
     drive(hub)
     assert take(hub) == 2
+
+
+class Granting(Spinner):
+    """Looks three times; before the last look the owner grants room."""
+
+    def __init__(self, grant: Callable[[], object]) -> None:
+        super().__init__()
+        self._skips = 0
+        self._grant = grant
+
+    def look(self, find: Callable[[], Any]) -> Any:
+        assert not find()
+        assert not find()
+        self._grant()
+        return find()
+
+
+def full(stations: Stations) -> Any:
+    """A peer without room, of an owner that will read nothing."""
+    hub, peer = connected(stations, maxsize=1)
+    put(hub, 1)
+    assert not peer.put(pack_item(2))
+    return hub, peer
+
+
+def test_a_thread_finds_room_in_the_page_before_it_waits_for_it(
+    stations: Stations,
+) -> None:
+    _hub, peer = full(stations)
+    page = peer.machine.page
+    peer._room_spinner = Granting(lambda: page.__setitem__(ROOM, page[ROOM] + 1))
+    handle = SimpleNamespace(station=peer, settings=peer.settings, closed=False)
+    SyncQueue(handle).put(2, timeout=9)  # type: ignore[arg-type]  # all that it looks at
+    assert page[PUT] == page[ROOM]
+    assert not peer.machine.putters
+    assert not peer.machine.outbox, "nobody is told that it waited"
+
+
+def test_room_that_somebody_else_used_up_is_waited_for(stations: Stations) -> None:
+    hub, peer = full(stations)
+    page = peer.machine.page
+    peer._room_spinner = Granting(lambda: page.__setitem__(ROOM, page[ROOM] + 1))
+
+    def robbed(payloads: object) -> int:
+        del peer.put_batch
+        assert peer.put(pack_item("another's"))
+        return 0
+
+    peer.put_batch = robbed
+    handle = SimpleNamespace(station=peer, settings=peer.settings, closed=False)
+    putting = Thread(SyncQueue(handle).put, 2)  # type: ignore[arg-type]  # all that it looks at
+    until(lambda: peer.machine.putters)
+    drive(hub)
+    assert [take(hub), take(hub)] == [1, "another's"]
+    putting.result()
+
+
+@pytest.mark.parametrize("why", ["in vain", "soon", "first", "lane", "bytes", "nobody"])
+def test_when_a_thread_does_not_look_for_room(stations: Stations, why: str) -> None:
+    changes = {"max_bytes": 10} if why == "bytes" else {"maxsize": 1}
+    hub, peer = connected(stations, **changes)
+    peer._room_spinner = Granting(lambda: None)
+    page, machine = peer.machine.page, peer.machine
+    if why == "in vain":
+        assert not peer.look_for_room(None)
+        peer._room_spinner.failed()
+    elif why == "first":
+        peer.begin_put(peer.new_waiter(size=1))
+    elif why == "lane":
+        machine.lane_full = True
+    elif why == "nobody":
+        hub.dispose()
+        with peer.lock:
+            peer._lose()
+    page[ROOM] = page[PUT] + 1
+    until_when = time.monotonic() + SPIN / 2 if why == "soon" else None
+    assert not peer.look_for_room(until_when)
 
 
 def test_a_putter_that_gives_up_lets_the_next_one_use_the_room(

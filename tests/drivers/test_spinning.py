@@ -59,6 +59,13 @@ def test_it_ends_with_the_first_look_that_finds_something() -> None:
     assert spinner.is_due()
 
 
+def test_what_is_looked_for_may_be_anything() -> None:
+    spinner, found = Spinner(), iter([0, 0, 7])
+    assert spinner.look(lambda: next(found)) == 7
+    assert spinner.look(lambda: None) is None
+    assert not spinner.is_due()
+
+
 @pytest.mark.parametrize(("comes_at", "at_once"), [(1, True), (2, False)])
 def test_it_says_whether_the_first_look_was_enough(
     comes_at: int, at_once: bool
