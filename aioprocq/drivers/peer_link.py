@@ -394,6 +394,8 @@ class PeerLink(PeerReading):
         if self._wakeup is not None:
             self._wakeup.close()
         self._forget_segments()
+        if self.machine is not None and self.machine.free is not None:
+            self.machine.free.close()  # and no more: the page is the parent's
         self.machine = None  # with the items that have come, and hold segments
         return type(self)(self.settings, self._reception, self._page_file)
 

@@ -41,7 +41,7 @@ class PeerStation(PeerPutting):
             machine = self.machine
             if machine is None:
                 return self.take_next(holder)
-            if machine.free is not None:
+            if machine.free is not None or self.free_items is not None:
                 self._catch_up(machine)
             if (handed := machine.handed + 1) >= machine.last or machine.outbox:
                 return self.take_next(holder)
@@ -60,18 +60,23 @@ class PeerStation(PeerPutting):
             item = machine.items.popleft()
             if not machine.open:
                 return item
-            if len(machine.items) > _MANY and machine.free_once != machine.last:
-                self._set_free(machine, holder)
-            return wrapped(item)
+            many = len(machine.items) > _MANY and machine.free_once != machine.last
         finally:
             lock.release()
+        if many:
+            self._set_free(machine, holder)
+        return wrapped(item)
 
     def _set_free(self, machine: Peer, holder: Hashable) -> None:
         # A task is no thread, and what tells one is no step of its own.
-        caller = get_ident if isinstance(holder, int) else None
-        run = machine.set_free(holder, caller)
-        if run is not None:
-            self.free_items, self.free_settling = run.items, run.settling
+        thread = isinstance(holder, int) and holder > 0
+        # Without the lock, as in ``_open_next``.
+        run = machine.run_to_free(holder, get_ident if thread else None)
+        if run is None:
+            return
+        with self.lock:
+            if self.machine is machine and machine.set_free(run):
+                self.free_items, self.free_settling = run.items, run.settling
 
     def _catch_up(self, machine: Peer) -> None:
         machine.catch_up()

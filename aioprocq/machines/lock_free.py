@@ -10,9 +10,10 @@ Invariants:
 * Nothing is announced without a number that was drawn before, and there is none for
   the last item: that one, and what comes after it, is for those with the lock. Who
   has the lock ends the run by leaving no number.
+* After an error, such as a RecursionError, a number is missing: then nobody asks again.
 * What finds a new alert has announced itself, takes nothing, and ends the run: there
   is one such announcement at most, and ``Settling.catch_up`` takes it back.
-* Only what was announced is settled, and only in the order in which it was.
+* Only what was taken is settled, and only in the order in which it was.
 * After ``close`` nothing is announced, taken or settled.
 """
 
@@ -48,46 +49,63 @@ class LockFreeRun:
     what is handed out is held then, by somebody who is known beforehand.
     """
 
-    __slots__ = ("_last", "_numbers", "_unsettled", "items", "settling")
+    __slots__ = (
+        "_most",
+        "_numbers",
+        "handed",
+        "items",
+        "last",
+        "settled",
+        "settling",
+        "source",
+    )
 
     def __init__(
         self,
         page: Page,
-        items: deque[object],
+        source: deque[object],
         handed: int,
         alert: int,
         holder: Hashable = None,
         caller: Callable[[], Hashable] | None = None,
     ) -> None:
-        self._last = handed + len(items)
-        self._numbers = iter(range(handed + 1, self._last))
-        self._unsettled = iter(range(0))
+        self.source = source
+        self.handed, self.last = handed, handed + len(source)
+        self.settled = -1
         self.settling: Iterator[None] | None = None
+        self._numbers = iter(range(handed + 1, self.last))
+        self._most = iter(range(0))
         pages = repeat(page)
         turns: Iterator[Page] = pages
         if caller is not None:
             callers = starmap(caller, repeat(()))
             mine = takewhile(truth, map(eq, callers, repeat(holder)))
             turns = compress(pages, mine)
-        # Each of these gets its next value from the one above it, when it is asked.
+        # Each of these gets its next value from those above it, when it is asked.
         announced = map(setitem, turns, repeat(HANDED), self._numbers)
         looks = zip(announced, map(getitem, pages, repeat(ALERT)), strict=False)
         calm = takewhile(truth, map(eq, looks, repeat((None, alert))))
-        self.items: Iterator[object] = map(deque.popleft, compress(repeat(items), calm))
+        self.items: Iterator[object] = map(
+            deque.popleft, compress(repeat(source), calm)
+        )
 
     def settle_from(self, page: Page, settled: int) -> None:
         """Let ``next(run.settling)`` settle the oldest item held, if there is one."""
-        numbers = range(settled + 1, self._last)
-        handed = map(getitem, repeat(page), repeat(HANDED))
-        enough = takewhile(truth, map(ge, handed, numbers))
-        self._unsettled = iter(numbers)
-        oldest = compress(self._unsettled, enough)
-        self.settling = map(setitem, repeat(page), repeat(SETTLED), oldest)
+        self.settled = settled
+        # How many items are left, at the most, when that one has been taken: what the
+        # page says was handed out may have been announced only. If there is an error
+        # here, such as a RecursionError, the next look is too strict, not too lax.
+        self._most = iter(range(self.last - settled - 1, 0, -1))
+        left = map(len, repeat(self.source))
+        held = takewhile(truth, map(ge, self._most, left))
+        turns = compress(repeat(page), held)
+        oldest = range(settled + 1, self.last)
+        self.settling = map(setitem, turns, repeat(SETTLED), oldest)
 
     def close(self) -> None:
         """End this, for all threads."""
         _exhaust(self._numbers)
-        _exhaust(self._unsettled)
+        _exhaust(self._most)
 
 
 def _exhaust(numbers: Any) -> None:

@@ -57,13 +57,14 @@ class Settling(Putting):
         """Items that are here and not handed out."""
         raise NotImplementedError
 
-    def set_free(
+    def run_to_free(
         self, holder: Hashable, caller: Callable[[], Hashable] | None
     ) -> LockFreeRun | None:
-        """Let others than the last item of an opened batch go without the lock.
+        """What all but the last item of an opened batch are, without the lock.
 
         Once for each batch, when ``holder`` has just got one of it; None: not now.
-        ``caller``, a function in C, tells whether it is the holder again.
+        ``caller``, a function in C, tells whether it is the holder again. To be called
+        without the lock; what comes of it is for ``set_free``.
         """
         alert, page, held = self.page[ALERT], self.page, self.holdings
         if self.free_once == self.last or (alert and alert < self.last):
@@ -72,12 +73,25 @@ class Settling(Putting):
             return None
         self.free_once = self.last
         if not self.joinable:
-            self.free = LockFreeRun(page, self.items, self.handed, alert)
-            return self.free
-        self.free = LockFreeRun(page, self.items, self.handed, alert, holder, caller)
+            return LockFreeRun(page, self.items, self.handed, alert)
+        run = LockFreeRun(page, self.items, self.handed, alert, holder, caller)
         if not (held.filed or self.returning):
-            self.free.settle_from(page, held.first)
-        return self.free
+            run.settle_from(page, held.first)
+        return run
+
+    def set_free(self, run: LockFreeRun) -> bool:
+        """Let these items go without the lock, unless anything has changed since."""
+        if self.free is not None or run.source is not self.items:
+            return False
+        if (run.handed, run.last) != (self.handed, self.last):
+            return False
+        held = self.holdings
+        if run.settling is not None and (
+            run.settled != held.first or held.filed or self.returning
+        ):
+            return False
+        self.free = run
+        return True
 
     def catch_up(self) -> None:
         """Take note of what was done without the lock, and end that."""
@@ -92,7 +106,7 @@ class Settling(Putting):
         if self.joinable:
             held.next = handed
         if run.settling is not None:
-            first = min(max(held.first, page[SETTLED]), handed)
+            first = max(held.first, page[SETTLED])
             self.settled += first - held.first
             held.first = first
 

@@ -270,7 +270,11 @@ class Queue(_Generic[T]):
         payload: Any
         station = self._handle.station
         if (free := station.free_items) is not None and not station.joinable:
-            payload = next(free, MISSING)
+            try:
+                payload = next(free, MISSING)
+            except BaseException:
+                station.free_items = None  # it may have announced more than it took
+                raise
             if payload is not MISSING:
                 return payload  # type: ignore[no-any-return]
         holder = task_holder() if station.joinable else None

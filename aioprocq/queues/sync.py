@@ -198,7 +198,11 @@ class SyncQueue(Generic[T]):
         if station.awaited and block and running_loop() is not None:
             raise _on_loop("get")
         if (free := station.free_items) is not None:
-            item = next(free, MISSING)
+            try:
+                item = next(free, MISSING)
+            except BaseException:
+                station.free_items = None  # it may have announced more than it took
+                raise
             if item is not MISSING:
                 return item  # type: ignore[no-any-return]
         holder = get_ident()
@@ -302,7 +306,11 @@ class SyncQueue(Generic[T]):
             # As in get, but for what is the same for every item.
             station = self._handle.station
             if (free := station.free_items) is not None:
-                item = next(free, MISSING)
+                try:
+                    item = next(free, MISSING)
+                except BaseException:
+                    station.free_items = None  # as in get
+                    raise
                 if item is not MISSING:
                     yield item
                     continue

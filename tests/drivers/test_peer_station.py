@@ -10,6 +10,7 @@ import pytest
 from aioprocq import OwnerLost, QueueClosed, QueueShutDown
 from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.machines import settling
 from aioprocq.wire.ahead import Opened, open_ahead
 from aioprocq.wire.batch import Batch
 from aioprocq.wire.frames import REPORT, Ask
@@ -170,7 +171,7 @@ def test_a_batch_is_set_free_once(stations: Stations) -> None:
     _hub, peer = with_a_run(stations)
     peer.machine.catch_up()
     assert peer.take(None) == 2
-    assert peer.machine.free is next(peer.free_items, None) is None
+    assert peer.free_items is None
 
 
 @pytest.mark.usefixtures("few")
@@ -203,6 +204,40 @@ def test_the_end_of_the_connection_ends_it(stations: Stations, how: str) -> None
             peer._lose()
     assert next(free, None) is None
     assert machine.page[HANDED] == machine.handed == 3, "what was announced in vain"
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("what", ["close", "qsize", "get"])
+def test_while_a_run_is_made_the_queue_may_be_used(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """By a finalizer, for example: it takes memory, and so may collect garbage."""
+    _hub, peer = with_a_batch(stations, *range(9))
+    assert peer.take(None) == 0
+    calls = {"close": peer.dispose, "qsize": peer.qsize, "get": lambda: peer.take(None)}
+    make = settling.LockFreeRun
+
+    def making(*args: Any) -> Any:
+        monkeypatch.undo()
+        calls[what]()
+        return make(*args)
+
+    monkeypatch.setattr(settling, "LockFreeRun", making)
+    assert peer.take(None) == 1
+    if what == "qsize":
+        assert next(peer.free_items) == 2
+    else:
+        assert peer.free_items is None
+
+
+@pytest.mark.usefixtures("few")
+def test_in_a_forked_child_nothing_is_announced(stations: Stations) -> None:
+    """The page is the parent's."""
+    _hub, peer = with_a_run(stations)
+    page, free = peer.machine.page, peer.free_items
+    stations.made[stations.made.index(peer)] = peer.inherit()
+    assert next(free, None) is None
+    assert page[HANDED] == 2
 
 
 @pytest.mark.usefixtures("few")

@@ -221,7 +221,9 @@ class PeerProcess:
             machine.hold(holder)
         self._handed(payload, machine.handed - 1)
         if self.frees and machine.open and len(machine.items) > 1:
-            machine.set_free(holder, get_ident)
+            run = machine.run_to_free(holder, get_ident)
+            if run is not None:
+                assert machine.set_free(run)
         return True
 
     def _take_freely(self, holder: int | None) -> bool:

@@ -101,6 +101,7 @@ def test_without_a_holder_any_thread_gets_some() -> None:
 
 def test_what_was_handed_out_is_settled_in_order() -> None:
     run, page, _ = run_of(["c", "d", "e", "f"], handed=2, holder=ME)
+    page[SETTLED] = 1
     run.settle_from(page, 1)  # one item was held before
     assert run.settling is not None
     assert next(run.settling) is None
@@ -117,11 +118,12 @@ def test_what_was_handed_out_is_settled_in_order() -> None:
 
 
 def test_the_last_item_is_not_settled() -> None:
-    run, page, _ = run_of(["a", "b"], holder=ME)
+    run, page, here = run_of(["a", "b"], holder=ME)
     run.settle_from(page, 0)
     assert run.settling is not None
     assert next(run.items) == "a"
     page[HANDED] = 2
+    here.pop()
     assert [next(run.settling, MISSING) for _ in range(2)] == [None, MISSING]
 
 
@@ -148,3 +150,24 @@ def test_each_item_goes_to_one_of_many_threads(
     assert sorted(item for mine in got for item in mine) == list(range(count))  # type: ignore[type-var]  # they are numbers
     assert all(mine == sorted(mine) for mine in got)  # type: ignore[type-var]  # likewise
     assert (page[HANDED], list(here)) == (count, [count])
+
+
+def test_whatever_the_depth_of_the_stack_nothing_is_settled_twice() -> None:
+    page, here = new_page(), deque[object](range(1000))
+    run = LockFreeRun(page, here, 0, 0, ME, threading.get_ident)
+    run.settle_from(page, 0)
+    settling = run.settling
+    assert settling is not None
+    done: list[object] = []
+
+    def deeper() -> None:
+        try:
+            deeper()
+        except RecursionError:
+            done.append(next(settling, MISSING))
+
+    for _ in range(50):
+        next(run.items)
+    for _ in range(20):
+        deeper()
+    assert 0 < done.count(None) == page[SETTLED]

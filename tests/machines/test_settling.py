@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from threading import get_ident
+from typing import Any
 
 import pytest
 
@@ -156,9 +157,14 @@ def with_a_run(*, joinable: bool = True, holder: object = ME, **page: int) -> Pe
     peer.take()
     if joinable:
         peer.hold(holder)
-    peer.set_free(holder, get_ident)
+    set_free(peer, holder)
     peer.check_invariants()
     return peer
+
+
+def set_free(peer: Peer, holder: object, caller: Any = get_ident) -> bool:
+    run = peer.run_to_free(holder, caller)
+    return run is not None and peer.set_free(run)
 
 
 def opens(peer: Peer, start: int, text: str) -> None:
@@ -245,22 +251,54 @@ def test_a_gap_in_the_lane_is_no_item_that_is_held() -> None:
     opens(peer, 7, "abc")
     peer.take()
     peer.hold(ME)
-    peer.set_free(ME, get_ident)
+    set_free(peer, ME)
     peer.catch_up()
     peer.check_invariants()
     assert (peer.holdings.choose(ME), peer.settled) == (7, 0)
 
 
-def test_more_was_settled_than_was_taken_in_the_end() -> None:
-    """Somebody settles too much, between an announcement and that it is taken back."""
+def test_what_was_announced_and_not_taken_is_not_settled() -> None:
+    """By somebody whose call is for what another process holds."""
     peer = with_a_run()
     peer.page[ALERT] = 1
     assert goes_on(peer) is None
-    assert done(peer)
-    assert done(peer)
+    assert [done(peer), done(peer)] == [True, False]
+    assert peer.page[SETTLED] == 1
     peer.catch_up()
-    peer.holdings.check_invariants()
-    assert len(peer.holdings) == 0
+    peer.check_invariants()
+    assert not peer.settle_first(ME)
+
+
+@pytest.mark.parametrize(
+    "what", ["got", "settled", "filed", "returned", "gone", "set", "moved"]
+)
+def test_a_run_that_is_late_is_not_set_free(what: str) -> None:
+    """It is made without the lock."""
+    peer = make_peer(joinable=True)
+    opens(peer, 0, "abcdef")
+    peer.take()
+    peer.hold(ME)
+    run = peer.run_to_free(ME, get_ident)
+    assert run is not None
+    if what == "gone":
+        peer.page[EPOCH], peer.page[RECALLED] = 1, 1
+        peer.receive(wire.encode_void(6), 1.0)
+    elif what == "settled":
+        peer.settle_first(ME)
+    elif what == "returned":
+        peer.fail(0, "it rained", final=False)
+        run.settled = peer.holdings.first
+    elif what == "filed":
+        peer.holdings.hold(7, None)
+        run.settled = peer.holdings.first
+    elif what == "set":
+        assert peer.set_free(run)
+    elif what == "moved":
+        peer.items = peer.items.copy()
+    else:
+        peer.take()
+        peer.hold(ME)
+    assert not peer.set_free(run)
 
 
 def test_an_announcement_that_found_an_alert_is_taken_back() -> None:
@@ -280,7 +318,7 @@ def test_what_is_held_out_of_order_is_not_settled_without_the_lock() -> None:
     opens(peer, 2, "abcd")
     peer.take()
     peer.hold(ME)
-    peer.set_free(ME, get_ident)
+    set_free(peer, ME)
     assert goes_on(peer) == "b"
     assert peer.free is not None
     assert peer.free.settling is None
@@ -297,7 +335,7 @@ def test_nothing_is_settled_without_the_lock_while_a_return_is_unread() -> None:
     peer.fail(0, "it rained", final=False)
     peer.take()
     peer.hold(ME)
-    peer.set_free(ME, get_ident)
+    set_free(peer, ME)
     assert peer.free is not None
     assert peer.free.settling is None
 
@@ -310,11 +348,11 @@ def test_when_nothing_is_set_free(why: str, monkeypatch: pytest.MonkeyPatch) -> 
     if why == "alert":
         peer.page[ALERT] = 3
     elif why == "again":
-        assert peer.set_free(ME, get_ident)
+        assert set_free(peer, ME)
         peer.catch_up()
     elif why == "impossible":
         monkeypatch.setattr(module, "POSSIBLE", False)
-    assert peer.set_free("a task", None if why == "holder" else get_ident) is None
+    assert not set_free(peer, ME, None if why == "holder" else get_ident)
     assert peer.free is None
 
 
@@ -336,7 +374,7 @@ def test_an_alert_that_comes_while_a_run_is_set_free_is_found() -> None:
         page.before_load[ALERT] = lambda: page.__setitem__(ALERT, 1)
 
     page.before_load[ALERT] = first
-    assert peer.set_free(None, None)
+    assert set_free(peer, None, None)
     assert goes_on(peer) is None
 
 

@@ -204,11 +204,57 @@ async def test_a_task_holds_what_it_gets(faces: Faces) -> None:
     assert peer._handle.station.machine.holdings.latest(get_ident()) == 1
 
 
+async def test_for_a_task_that_holds_its_items_nothing_is_set_free(
+    faces: Faces,
+) -> None:
+    _, peer = faces.pair(JoinableQueue)
+    batch_at(peer, *MANY)
+    assert [await peer.get() for _ in range(3)] == MANY[:3]
+    assert peer._handle.station.machine.free_once == -1
+
+
 def test_a_bad_timeout_is_refused_in_the_middle_of_a_batch(faces: Faces) -> None:
     peer, items = with_a_run(faces)
     with pytest.raises(TypeError, match="timeout"):
         peer.sync.get(timeout="1")
     assert peer.sync.get() == items[0]
+
+
+def test_a_stack_that_is_too_deep_costs_no_item(faces: Faces) -> None:
+    peer, items = with_a_run(faces)
+    page = peer._handle.station.machine.page
+
+    def deeper() -> object:
+        try:
+            return deeper()
+        except RecursionError:
+            return peer.sync.get()
+
+    for _ in range(9):
+        assert deeper() == items.pop(0)
+    assert peer.sync.get() == items.pop(0)
+    assert page[HANDED] == len(MANY) - len(items)
+
+
+@pytest.mark.parametrize("way", ["get", "iteration", "await"])
+def test_after_an_error_the_lock_is_needed_again(faces: Faces, way: str) -> None:
+    peer, items = with_a_run(faces)
+    station = peer._handle.station
+
+    def fail(item: object) -> object:
+        raise MemoryError
+
+    station.free_items = map(fail, items)
+    calls: dict[str, Callable[[], object]] = {
+        "get": peer.sync.get,
+        "iteration": iter(peer.sync).__next__,
+        "await": lambda: peer.get().send(None),
+    }
+    with pytest.raises(MemoryError):
+        calls[way]()
+    assert station.free_items is None
+    assert peer.sync.get() == items[0]
+    assert station.machine.free is None
 
 
 def test_who_is_retired_gets_nothing_more_of_a_batch(faces: Faces) -> None:
