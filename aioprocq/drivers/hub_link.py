@@ -81,6 +81,8 @@ class HubLink(HubRings):
         #: Whether dead letters stay out of the log, as somebody else tells of them.
         self.quiet = False
         self._granted_quick = 0
+        # What may be put in a burst without looking: no room was given away since.
+        self._allotted = self._allotted_bytes = 0
         self._plain = not settings.joinable and not self.hub.room.bounded
         self._may_hurry = not self.hub.room.bounded
         loopless[id(self)] = self
@@ -329,6 +331,7 @@ class HubLink(HubRings):
             self._watched[connection.record.pid] += held
 
     def _carry_out(self) -> None:
+        self._allotted = 0
         hub = self.hub
         dealer = hub.dealer
         now = time.monotonic()

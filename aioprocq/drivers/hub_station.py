@@ -53,9 +53,12 @@ class HubStation(HubWatch):
                 self.bind()
             if hub.state is not OPEN:
                 raise self.shut_error()
-            if not self._may_hurry and not self._fits(size_of(payload)):
-                self._carry_out()  # what was taken in meanwhile
-                return False
+            if not self._may_hurry:
+                if self._allotted and self._put_allotted(payload):
+                    return True
+                if not self._fits(size_of(payload)):
+                    self._carry_out()  # what was taken in meanwhile
+                    return False
             hub.store.put(payload)
             hurried = self._flush_due
             self._flush_after(payload)
@@ -64,6 +67,15 @@ class HubStation(HubWatch):
         if hurried and len(self._neighbours) > 1 and running_loop() is self.loop:
             # Many items, and the loop has not had a turn since.
             self._neighbours.visit(self._neighbours.put_at)
+        return True
+
+    def _put_allotted(self, payload: Payload) -> bool:
+        size = size_of(payload) if self.sized else 0
+        if size > self._allotted_bytes or running_loop() is not self.loop:
+            return False
+        self._allotted -= 1
+        self._allotted_bytes -= size
+        self.hub.store.put(payload)
         return True
 
     def _fits(self, size: int) -> bool:
@@ -91,7 +103,7 @@ class HubStation(HubWatch):
         self._hear(1)
         self._carry_out()
         self._neighbours.put_at = time.monotonic()
-        if not self._may_hurry or not burst:
+        if not burst:
             return
         if self.hub.dealer.getters:
             self.quick = self._granted_quick = 0
@@ -99,8 +111,13 @@ class HubStation(HubWatch):
         if not self._flush_due:
             self._flush_soon(loop)
         most = min(_MOST_QUICK, self._neighbours.portion)
-        self.quick = min(most, BATCH_BYTES // (len_of(payload) + 1))
-        self._granted_quick = self.quick
+        most = min(most, BATCH_BYTES // (len_of(payload) + 1))
+        if self._may_hurry:
+            self.quick = self._granted_quick = most
+        else:
+            self._granted_quick = -1  # the flush is for all that is put until then
+            free, self._allotted_bytes = self.hub.free()
+            self._allotted = max(0, min(most, free))
 
     def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         self._flush_due = True
@@ -138,11 +155,19 @@ class HubStation(HubWatch):
         return not wanted and self._take_in()
 
     def _put_what_fits(self, payloads: list[Payload]) -> int:
-        for count, payload in enumerate(payloads):
-            if not self._fits(size_of(payload)):
-                return count
-            self.hub.put(payload)
-        return len(payloads)
+        done = 0
+        while done < len(payloads):
+            free = 0 if self.sized else self.hub.free()[0]
+            if free > 1:
+                part = payloads[done : done + free]
+                self.hub.store.put_many(part)
+                done += len(part)
+            elif self._fits(size_of(payloads[done])):
+                self.hub.put(payloads[done])
+                done += 1
+            else:
+                break
+        return done
 
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room."""

@@ -140,8 +140,11 @@ class Hub(HubState):
         if self.joiners or self.peer_joins:
             self._serve_joins()
         self._watch_hand_outs()
-        if self.deadline is None and self._restless():
-            self.deadline = now + PATIENCE
+        if self.deadline is None:
+            if self._restless():
+                self.deadline = now + PATIENCE
+            elif self._awaits_settling():
+                self.deadline = now + _GLANCE
         self.publish()
 
     # The parts of the above
@@ -162,6 +165,11 @@ class Hub(HubState):
 
     def _look(self, peer: PeerRecord, data: bytes = b"") -> None:
         self.dealer.absorb(peer)
+
+    def _report(self, peer: PeerRecord, data: bytes) -> None:
+        self._look(peer)
+        # Once is enough, until what was reported has been dealt with.
+        peer.alert()
 
     def _look_around(self, peer: PeerRecord, data: bytes) -> None:
         for other in self.dealer.peers:
@@ -320,7 +328,7 @@ class Hub(HubState):
             lane = peer.lane
             index = NEVER
             if lane.in_air and (each or last):
-                index = 0 if each else lane.air[-1].end - 1
+                index = lane.handed if each else lane.air[-1].end - 1
             if peer.alert(index):
                 self._unseen = True  # a hand-out may just have missed it
             self._watching |= peer.watched != NEVER
@@ -337,6 +345,13 @@ class Hub(HubState):
         if (dealer.blocked or dealer.getters) and dealer.starved():
             return True
         return self.state is not OPEN and self._begun()
+
+    def _awaits_settling(self) -> bool:
+        # Of a peer that does not know yet that what it has besides was taken back: it
+        # thinks that what it settles is not the last, and only the page says so.
+        if self.state is OPEN and not (self.joiners or self.peer_joins):
+            return False
+        return any(p.lane.frozen and p.lane.holding for p in self.dealer.peers)
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold; after settle_down."""
@@ -359,10 +374,13 @@ class Hub(HubState):
 
 _POLL_TICKS = 3
 
+_GLANCE = 20 * PATIENCE
+"""Seconds between two looks at what a slow peer may settle without saying so."""
+
 _HANDLERS: dict[int, Callable[[Hub, PeerRecord, bytes], None]] = {
     Kind.WANT: Hub._want,
     Kind.NEED: Hub._need,
-    Kind.REPORT: Hub._look,
+    Kind.REPORT: Hub._report,
     Kind.LOOK: Hub._look_around,
     Kind.SETTLE: Hub._settle,
     Kind.RETURN: Hub._return,

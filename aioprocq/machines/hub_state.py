@@ -84,6 +84,11 @@ class HubState:
             return True
         return self.room.fits(self.qsize(), size, self.store.size)
 
+    def free(self) -> tuple[int, int]:
+        """How many items the owner may put now, and how many bytes, at the most."""
+        self.room.owner_puts = True
+        return self.room.free(self.qsize(), self.store.size)
+
     def put(self, payload: Payload) -> None:
         """Put an item that fits."""
         self.store.put(payload)

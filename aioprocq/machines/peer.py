@@ -80,6 +80,7 @@ class Peer(Settling):
         "_called",
         "_ident",
         "_lingers",
+        "_reported",
         "answers",
         "attempts",
         "bouncing",
@@ -110,6 +111,7 @@ class Peer(Settling):
         self.pace = Pace()
         self.failure: OSError | None = None
         self._called = 0
+        self._reported = 0  # the alert that was reported last
         self.bouncing = False
         self._lingers = self.unannounced = self.looking = False
         self._ident = 0
@@ -219,7 +221,11 @@ class Peer(Settling):
             page[HANDED] = handed - count
             self._yield()
             return False
-        self.outbox.append(wire.REPORT)
+        # One report for each alert: the hub gives another number if it wants another.
+        alert = page[ALERT]
+        if alert != self._reported:
+            self._reported = alert
+            self.outbox.append(wire.REPORT)
         return True
 
     def _yield(self) -> None:
@@ -337,6 +343,7 @@ class Peer(Settling):
 
     def correction(self) -> int:
         """What the published number of waiting items does not know of us yet."""
+        self.catch_up()
         page = self.page
         return page[PUT] - page[ARRIVED] - (page[HANDED] - page[ABSORBED])
 

@@ -69,14 +69,18 @@ class Room:
         peer.page[ROOM] = peer.page[ROOM_BYTES] = unlimited
         peer.page[UNBOUNDED] = int(unlimited > 0)
 
+    def free(self, qsize: int, waiting_bytes: int) -> tuple[int, int]:
+        """Room in items and in bytes that nobody has, and nothing takes."""
+        return (
+            self.maxsize - qsize - self.granted - self.kept,
+            self.max_bytes - waiting_bytes - self.granted_bytes - self.kept_bytes,
+        )
+
     def fits(self, qsize: int, size: int, waiting_bytes: int) -> bool:
         """Whether the owner may put one item of ``size`` bytes now."""
         self.owner_puts = True  # so that from now on peers do not get all there is
-        return (
-            qsize + self.granted + self.kept + 1 <= self.maxsize
-            and waiting_bytes + self.granted_bytes + self.kept_bytes + size
-            <= self.max_bytes
-        )
+        items, free_bytes = self.free(qsize, waiting_bytes)
+        return items >= 1 and size <= free_bytes
 
     def received(self, peer: PeerRecord, count: int, size: int) -> None:
         """Items have arrived: their room is theirs no longer."""
@@ -150,10 +154,7 @@ class Room:
         served: list[Putter] = []
         while self.line:
             head = self.line[0]
-            free = self.maxsize - qsize - self.granted - self.kept
-            free_bytes = (
-                self.max_bytes - waiting_bytes - self.granted_bytes - self.kept_bytes
-            )
+            free, free_bytes = self.free(qsize, waiting_bytes)
             count, size = self._lacks(head)
             if free < 1 or free_bytes < size:
                 break

@@ -17,6 +17,7 @@ from .stations import (
     DEADLINE,
     LARGE,
     Stations,
+    Thread,
     drive,
     get_on_loop,
     load,
@@ -225,6 +226,105 @@ async def test_a_quick_put_never_outgrows_a_batch(on_loop: Stations) -> None:
     assert hub.quick == 0
     put(hub, "x" * LARGE)
     assert hub.quick == 0
+
+
+async def test_a_burst_into_a_bounded_queue_goes_together(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair(maxsize=9)
+    await get_on_loop(peer, 0)
+    in_a_burst(hub).put(payload(0))
+    assert (hub._allotted, hub.quick) == (8, 0)
+    (record,) = hub.hub.dealer.peers
+    sent = record.lane.sent
+    for number in range(1, 6):
+        assert hub.put(payload(number))
+    assert (hub._allotted, record.lane.sent) == (3, sent), "the loop is about to send"
+    for number in range(6):
+        assert load(await get_on_loop(peer)) == number
+
+
+async def test_the_last_of_a_burst_finds_that_there_is_no_room(
+    on_loop: Stations,
+) -> None:
+    hub = on_loop.hub(maxsize=9)
+    assert [in_a_burst(hub).put(payload(n)) for n in range(10)] == [True] * 9 + [False]
+    assert take(hub) == 0
+    assert [hub.put(payload(n)) for n in range(2)] == [True, False]
+
+
+def test_a_list_is_put_as_far_as_there_is_room(stations: Stations) -> None:
+    items: list[Any] = [b"x" * 60, b"y" * 60, b"z" * 30]
+    assert stations.hub(max_bytes=100).put_batch(items) == 1
+    hub = stations.hub(maxsize=2)
+    assert hub.put_batch(items) == 2
+    assert hub.hub.room.owner_puts, "so that peers are not granted all there is"
+
+
+async def test_what_is_allotted_to_a_burst_is_no_more_than_there_is_room(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair(maxsize=5)
+    peer.ask_for_room(payload(0))
+    drive(hub)
+    hub.hub.room.owner_puts = True
+    assert in_a_burst(hub).put(payload(0))
+    granted = hub.hub.room.granted
+    assert granted > 0
+    assert hub._allotted == 5 - 1 - granted
+
+
+async def test_a_burst_is_allotted_anew_when_room_may_have_been_granted(
+    on_loop: Stations,
+) -> None:
+    hub, peer = on_loop.pair(maxsize=5)
+    in_a_burst(hub).put(payload(0))
+    assert hub._allotted == 4
+    peer.ask_for_room(payload(1))
+    drive(hub)
+    assert hub._allotted == 0
+    in_a_burst(hub).put(payload(0))
+    assert hub.put_batch([payload(1)] * 2) == 2
+    assert hub._allotted == 0
+
+
+async def test_a_burst_is_the_loop_s_alone(on_loop: Stations) -> None:
+    """What another thread puts is sent at once: nobody else would."""
+    hub, peer = on_loop.pair(maxsize=5)
+    await get_on_loop(peer, 0)
+    in_a_burst(hub).put(payload(0))
+    allotted = hub._allotted
+    assert allotted
+    assert Thread(hub.put, payload(1)).result()
+    assert hub._allotted == 0
+
+
+@pytest.mark.parametrize("size", [10, 60])
+async def test_a_burst_counts_bytes_where_they_are_bounded(
+    on_loop: Stations, size: int
+) -> None:
+    hub = on_loop.hub(max_bytes=100)
+    in_a_burst(hub).put(b"x" * 20)
+    assert hub._allotted
+    assert hub._allotted_bytes == 80
+    for _ in range(80 // size):
+        assert hub.put(b"x" * size)
+    assert hub.put(b"x" * (80 % size))
+    assert not hub.put(b"x")
+
+
+async def test_a_getter_that_waits_here_ends_a_burst(on_loop: Stations) -> None:
+    hub = on_loop.hub(maxsize=5)
+    hub.begin_get(first := hub.future_waiter())
+    hub.begin_get(hub.future_waiter())
+    in_a_burst(hub).put(payload(0))
+    assert (first.woken, hub._allotted) == (True, 0)
+
+
+async def test_after_a_shutdown_nothing_is_put_in_a_burst(on_loop: Stations) -> None:
+    hub = on_loop.hub(maxsize=5)
+    in_a_burst(hub).put(payload(0))
+    hub.shutdown(immediate=False)
+    with pytest.raises(QueueShutDown):
+        hub.put(payload(1))
 
 
 @pytest.mark.parametrize("face", ["put", "put_batch"])

@@ -495,6 +495,59 @@ def test_a_recall_is_given_its_time():
     assert driver.hub.deadline == driver.now + PATIENCE
 
 
+def test_who_holds_something_and_knows_what_it_has_says_when_it_is_done():
+    driver = Driver(joinable=True)
+    peer = driver.consumer("a")
+    peer.page[HANDED] = 1
+    driver.receive(peer, wire.REPORT)
+    driver.hub.wait_to_join(Waiter())
+    driver.settle()
+    assert peer.lane.holding == 1
+    assert driver.hub.deadline is None, "nobody has to look"
+
+
+@pytest.mark.parametrize("who", ["owner", "peer", "shutdown"])
+def test_the_last_thing_that_is_settled_after_a_recall_is_found(who: str):
+    """Its consumer thinks that it has more, so only the page says so."""
+    driver = Driver(joinable=True)
+    hub, busy = driver.hub, driver.consumer("abc")
+    busy.page[HANDED] = 1
+    hub.wait_to_get(getter := Waiter())
+    driver.settle()
+    driver.tick_until_reclaims()
+    driver.reclaim(busy)
+    driver.tick()
+    while hub.finish(stray.seq) if (stray := hub.take()) else False:
+        pass
+    hub.stop_getting(getter)
+    driver.settle()
+    assert busy.lane.frozen
+    assert hub.store.unfinished == 1
+    assert driver.hub.deadline is None, "nobody asks"
+    joiner = Waiter()
+    if who == "owner":
+        hub.wait_to_join(joiner)
+        driver.settle()
+    elif who == "peer":
+        other = driver.connect()
+        driver.receive(other, wire.encode_request(1, Ask.JOIN))
+    else:
+        hub.shutdown(immediate=False)
+        driver.settle()
+    driver.tick()
+    assert hub.store.unfinished == 1
+    busy.page[SETTLED] = 1
+    driver.tick()
+    assert not hub.store.unfinished
+    if who == "owner":
+        assert joiner.woken
+    elif who == "peer":
+        assert wire.encode_reply(1, 0) in flush(other)
+    else:
+        assert driver.state is State.OVER
+    assert driver.hub.deadline is None
+
+
 def test_taking_room_back_is_given_its_time():
     driver = Driver(2)
     assert driver.hub.fits(1)
@@ -647,6 +700,24 @@ def test_a_hand_out_that_makes_room_is_reported():
     peer.page[HANDED] = 1
     assert driver.receive(peer, wire.REPORT) == [waiter]
     assert peer.page[ALERT] == 0
+
+
+def test_a_report_is_asked_for_once():
+    """Until it is dealt with each hand-out would be reported, and each be read."""
+    driver = Driver(3)
+    peer = driver.consumer("abc")
+    for number in (1, 2):
+        waiter = Waiter()
+        driver.hub.wait_to_put(waiter)
+        driver.settle()
+        assert peer.page[ALERT] == number, "the next one; not one that was reported"
+        peer.page[HANDED] = number
+        driver.hub.receive(peer, wire.REPORT)
+        assert peer.page[ALERT] == 0
+        assert driver.settle() == [waiter]
+        driver.hub.put(b"x.")
+        driver.hub.stop_putting(waiter)
+        driver.settle()
 
 
 def test_what_is_delivered_again_comes_on_top():

@@ -496,6 +496,19 @@ def test_watched_hand_outs_are_reported():
     assert flush(peer) == [wire.REPORT]
 
 
+def test_one_report_is_made_for_each_alert():
+    peer = make_peer()
+    receives(peer, 0, "abcdefg")
+    for alert in (1, 4):
+        peer.page[ALERT] = alert
+        for reports in ([wire.REPORT], [], []):
+            peer.take()
+            assert flush(peer) == reports
+    peer.page[ALERT] = 0
+    peer.take()
+    assert flush(peer) == []
+
+
 # Taking back
 
 
