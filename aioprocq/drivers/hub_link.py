@@ -76,6 +76,7 @@ class HubLink(HubRings):
         self._experience, self._expects = Experience(), False
         self._flush_due = self._write_up_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._retry_at: float | None = None
         self._unsettled = False
         #: Whether dead letters stay out of the log, as somebody else tells of them.
@@ -166,20 +167,27 @@ class HubLink(HubRings):
 
     def _arm(self) -> None:
         loop = self.loop
-        if self._timer is not None or loop is None or loop.is_closed():
-            return
-        if self._due() is None:
+        if loop is None or loop.is_closed() or not self._is_sooner():
             return
         if running_loop() is loop:
             self._set_timer()
         else:
             loop.call_soon_threadsafe(self._set_timer)
 
+    def _is_sooner(self) -> bool:
+        # Whether something is due before the timer comes, if there is one.
+        due = self._due()
+        return due is not None and (self._timer is None or due < self._timer_at)
+
     def _set_timer(self) -> None:
         due = self._due()
-        if self._timer is None and due is not None and self.loop is not None:
-            delay = max(0.0, due - time.monotonic())
-            self._timer = self.loop.call_later(delay, self._on_timer)
+        if due is None or self.loop is None or not self._is_sooner():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        delay = max(0.0, due - time.monotonic())
+        self._timer = self.loop.call_later(delay, self._on_timer)
 
     # Taking in and carrying out; the lock is held
 

@@ -311,7 +311,7 @@ class HubStation(HubWatch):
         """Let a getter wait."""
         with self.lock:
             hub = self.hub
-            self.quick = 0
+            self.quick = self._allotted = 0
             hub.wait_to_get(waiter)
             self._prepare(waiter)
             if hub.store.waiting or hub.dealer.flying or hub.state is not OPEN:

@@ -132,7 +132,7 @@ class Peer(Settling):
         page, handed = self.page, self.handed + 1
         page[HANDED] = handed
         alert = page[ALERT]
-        if alert and alert <= handed and not self._may_hand_out(handed):
+        if alert and alert <= handed and not self._may_hand_out(handed, alert):
             return None
         self.handed = handed
         item = items.popleft()
@@ -153,7 +153,7 @@ class Peer(Settling):
             return []
         page[HANDED] = handed = before + count
         alert = page[ALERT]
-        if alert and alert <= handed and not self._may_hand_out(handed, count):
+        if alert and alert <= handed and not self._may_hand_out(handed, alert, count):
             return []
         self.handed = handed
         if count == len(items):
@@ -214,7 +214,7 @@ class Peer(Settling):
             self.sealed = None
         return bool(self.items)
 
-    def _may_hand_out(self, handed: int, count: int = 1) -> bool:
+    def _may_hand_out(self, handed: int, alert: int, count: int = 1) -> bool:
         page = self.page
         # What the hub had counted as handed out before it asked for the rest, is.
         if page[EPOCH] != self.epoch and page[RECALLED] < handed:
@@ -222,7 +222,7 @@ class Peer(Settling):
             self._yield()
             return False
         # One report for each alert: the hub gives another number if it wants another.
-        alert = page[ALERT]
+        # For the alert that was found after this was announced: a new one may be there.
         if alert != self._reported:
             self._reported = alert
             self.outbox.append(wire.REPORT)

@@ -146,6 +146,13 @@ async def test_a_timer_is_set_once_and_only_when_something_is_due(
     hub._arm()
     hub._set_timer()
     assert hub._timer is timer
+    hub.hub.deadline += 1.0
+    hub._arm()
+    assert hub._timer is timer, "it will look, and set another one"
+    hub.hub.deadline = time.monotonic() + 500
+    hub._arm()
+    assert timer.cancelled(), "that would be too late"
+    assert hub._timer is not None
     hub.hub.deadline = None
 
 

@@ -319,6 +319,18 @@ async def test_a_getter_that_waits_here_ends_a_burst(on_loop: Stations) -> None:
     assert (first.woken, hub._allotted) == (True, 0)
 
 
+async def test_a_put_of_a_burst_wakes_a_getter_that_came_later(
+    on_loop: Stations,
+) -> None:
+    hub = on_loop.hub(maxsize=5)
+    in_a_burst(hub).put(payload(0))
+    assert hub._allotted
+    assert take(hub) == 0
+    hub.begin_get(waiter := hub.new_waiter())
+    assert hub.put(payload(1))
+    assert waiter.woken
+
+
 async def test_after_a_shutdown_nothing_is_put_in_a_burst(on_loop: Stations) -> None:
     hub = on_loop.hub(maxsize=5)
     in_a_burst(hub).put(payload(0))

@@ -536,6 +536,13 @@ def test_the_last_thing_that_is_settled_after_a_recall_is_found(who: str):
         driver.settle()
     driver.tick()
     assert hub.store.unfinished == 1
+    before = driver.now
+    driver.tick()
+    assert 2 * PATIENCE < driver.now - before < 1.0, "nobody is in a hurry"
+    hub._unseen = True  # a page may have news
+    driver.settle()
+    assert driver.hub.deadline == driver.now + PATIENCE
+    driver.tick()
     busy.page[SETTLED] = 1
     driver.tick()
     assert not hub.store.unfinished
@@ -545,6 +552,41 @@ def test_the_last_thing_that_is_settled_after_a_recall_is_found(who: str):
         assert wire.encode_reply(1, 0) in flush(other)
     else:
         assert driver.state is State.OVER
+    assert driver.hub.deadline is None
+
+
+def test_what_is_handed_out_just_before_a_recall_is_found_when_it_is_settled():
+    driver = Driver(joinable=True)
+    hub, busy = driver.hub, driver.consumer("ab")
+    hub.wait_to_get(getter := Waiter())
+    driver.settle()
+    driver.tick_until_reclaims()
+    driver.reclaim(busy)
+    busy.page[HANDED] = 1  # it had looked for an alert before
+    driver.tick()
+    assert (busy.lane.frozen, busy.lane.in_air, busy.lane.holding) == (True, 1, 0)
+    hub.stop_getting(getter)
+    stray = hub.take()
+    assert stray is not None
+    hub.finish(stray.seq)
+    hub.wait_to_join(joiner := Waiter())
+    driver.settle()
+    busy.page[SETTLED] = 1
+    driver.tick()
+    assert joiner.woken
+
+
+def test_once_it_is_over_nobody_looks_for_what_is_settled():
+    driver = Driver(joinable=True)
+    busy = driver.consumer("abc")
+    busy.page[HANDED] = 1
+    driver.receive(busy, wire.REPORT)
+    driver.hub.shutdown(immediate=True)
+    driver.settle()
+    driver.reclaim(busy)
+    driver.tick()
+    assert busy.lane.frozen
+    assert busy.lane.holding
     assert driver.hub.deadline is None
 
 

@@ -28,6 +28,8 @@ from aioprocq.wire.page import (
 )
 from aioprocq.wire.payload import Descriptor, Parcel
 
+from .simulation import PausingPage
+
 NOW = 1.0
 
 
@@ -494,6 +496,32 @@ def test_watched_hand_outs_are_reported():
     assert flush(peer) == []
     assert peer.take() == b"b."
     assert flush(peer) == [wire.REPORT]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_an_alert_that_comes_later_is_reported_later(most: int):
+    """It may come between the look at the first one and the report of that."""
+    peer = make_peer()
+    peer.page = page = PausingPage()
+    peer.receive(wire.encode_items(0, 0, [b"a.", b"b.", b"c.", b"d."]), NOW)
+    if most > 1:
+        batch = peer.next_sealed()
+        assert batch is not None
+        peer.opened(batch, 0, list("abcd"))
+    page[ALERT] = 4 if most > 1 else 1
+
+    def next_alert() -> None:
+        page[ALERT] = most + 1
+
+    page.before_load[EPOCH] = next_alert
+    if most > 1:
+        page.before_store[HANDED] = lambda: page.__setitem__(ALERT, 1)
+        assert len(peer.take_many(most)) == most
+    else:
+        assert peer.take() is not None
+    assert flush(peer) == [wire.REPORT]
+    assert peer.take() is not None
+    assert flush(peer) == [wire.REPORT], "as it was not for the first one"
 
 
 def test_one_report_is_made_for_each_alert():
