@@ -576,6 +576,33 @@ def test_what_is_handed_out_just_before_a_recall_is_found_when_it_is_settled():
     assert joiner.woken
 
 
+@pytest.mark.parametrize("joinable", [False, True])
+def test_the_pauses_between_two_looks_grow(joinable: bool):
+    driver = Driver(joinable=joinable)
+    hub, busy = driver.hub, driver.consumer("ab")
+    hub.wait_to_get(getter := Waiter())
+    driver.settle()
+    driver.tick_until_reclaims()
+    driver.reclaim(busy)
+    busy.page[HANDED] = 1
+    driver.tick()
+    assert (busy.lane.frozen, busy.lane.in_air) == (True, 1)
+    hub.stop_getting(getter)
+    hub.take()
+    hub.wait_to_join(Waiter())
+    driver.settle()
+    pauses = []
+    while len(pauses) < 9 and hub.deadline is not None:
+        before = driver.now
+        driver.tick()
+        pauses.append(round((driver.now - before) / PATIENCE))
+    pauses = [pause for pause in pauses if pause > 1]
+    if joinable:
+        assert pauses[:6] == [20, 40, 80, 160, 320, 320]
+    else:
+        assert pauses == [], "there is nothing to be settled"
+
+
 def test_once_it_is_over_nobody_looks_for_what_is_settled():
     driver = Driver(joinable=True)
     busy = driver.consumer("abc")
