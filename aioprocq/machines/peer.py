@@ -146,6 +146,7 @@ class Peer(Settling):
         Their lane indexes end at ``handed - 1``.
         """
         self.catch_up()
+        self.free_once = self.last  # who gets several at once has no use for that
         items, page, before = self.items, self.page, self.handed
         alert = page[ALERT] or NEVER
         count = min(most, len(items), alert - before - 1) if self.open else 0

@@ -175,6 +175,17 @@ def test_a_batch_is_set_free_once(stations: Stations) -> None:
 
 
 @pytest.mark.usefixtures("few")
+def test_who_gets_several_at_once_sets_nothing_free(stations: Stations) -> None:
+    """One at a time is got at the beginning of each call."""
+    _hub, peer = with_a_batch(stations, *range(20))
+    for item in (0, 5, 10):
+        assert peer.take(None) == item
+        assert len(peer.take_many(None, 4)) == 4
+    assert peer.take(None) == 15
+    assert peer.free_items is None
+
+
+@pytest.mark.usefixtures("few")
 def test_a_full_lane_ends_it(stations: Stations) -> None:
     """Each get tries again to send what is to be sent."""
     hub, peer = with_a_run(stations)
