@@ -40,16 +40,16 @@ class PeerStation(PeerPutting):
         try:
             machine = self.machine
             if machine is None:
-                return self.take_next(holder)
+                return self._take_next(holder)
             if machine.free is not None or self.free_items is not None:
                 self._catch_up(machine)
             if (handed := machine.handed + 1) >= machine.last or machine.outbox:
-                return self.take_next(holder)
+                return self._take_next(holder)
             # As ``Peer.take`` does, which costs one call more for each item.
             page = machine.page
             page[HANDED] = handed
             if (alert := page[ALERT]) and alert <= handed:
-                return self.take_next(holder)
+                return self._take_next(holder)
             machine.handed = handed
             if self.joinable:
                 held = machine.holdings
@@ -82,8 +82,8 @@ class PeerStation(PeerPutting):
         machine.catch_up()
         self.free_items = self.free_settling = None
 
-    def take_next(self, holder: Hashable) -> object:
-        """The same, with the lock held; there may be something to say to the hub."""
+    def _take_next(self, holder: Hashable) -> object:
+        # The same, with the lock held; there may be something to say to the hub.
         machine = self._user()
         if not machine.items:
             machine = self._open_next(machine)

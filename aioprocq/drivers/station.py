@@ -174,10 +174,6 @@ class Station(ABC):
         Opened. ``holder`` holds it, when the queue is joinable.
         """
 
-    def take_next(self, holder: Hashable) -> object:
-        """The same, with the lock held; peers can."""
-        raise NotImplementedError
-
     def take_many(self, holder: Hashable, most: int) -> list[object]:
         """Hand out some that are here and unpickled already: none, if in doubt."""
         return []
