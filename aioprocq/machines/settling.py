@@ -81,11 +81,13 @@ class Settling(Putting):
 
     def set_free(self, run: LockFreeRun) -> bool:
         """Let these items go without the lock, unless anything has changed since."""
-        if self.free is not None or run.source is not self.items:
+        if self.free is not None or run.source is not self.items or self.outbox:
             return False
         if (run.handed, run.last) != (self.handed, self.last):
             return False
         held = self.holdings
+        if self.joinable and held.next != run.handed:
+            return False
         if run.settling is not None and (
             run.settled != held.first or held.filed or self.returning
         ):

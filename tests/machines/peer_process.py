@@ -223,7 +223,7 @@ class PeerProcess:
         if self.frees and machine.open and len(machine.items) > 1:
             run = machine.run_to_free(holder, get_ident)
             if run is not None:
-                assert machine.set_free(run)
+                machine.set_free(run)
         return True
 
     def _take_freely(self, holder: int | None) -> bool:

@@ -270,7 +270,8 @@ def test_what_was_announced_and_not_taken_is_not_settled() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["got", "settled", "filed", "returned", "gone", "set", "moved"]
+    "what",
+    ["got", "settled", "filed", "returned", "gone", "set", "moved", "full", "failed"],
 )
 def test_a_run_that_is_late_is_not_set_free(what: str) -> None:
     """It is made without the lock."""
@@ -293,6 +294,12 @@ def test_a_run_that_is_late_is_not_set_free(what: str) -> None:
         run.settled = peer.holdings.first
     elif what == "set":
         assert peer.set_free(run)
+    elif what == "full":
+        peer.outbox.append(wire.REPORT)  # each get is to try to send it
+    elif what == "failed":
+        peer.holdings.hold(1, "you")
+        peer.holdings.drop(1)
+        run.settling = None
     elif what == "moved":
         peer.items = peer.items.copy()
     else:
@@ -333,6 +340,7 @@ def test_nothing_is_settled_without_the_lock_while_a_return_is_unread() -> None:
     peer.take()
     peer.hold(ME)
     peer.fail(0, "it rained", final=False)
+    flush(peer)
     peer.take()
     peer.hold(ME)
     set_free(peer, ME)
@@ -345,6 +353,7 @@ def test_when_nothing_is_set_free(why: str, monkeypatch: pytest.MonkeyPatch) -> 
     peer = make_peer(joinable=True)
     opens(peer, 0, "abcd")
     peer.take()
+    peer.hold(ME)
     if why == "alert":
         peer.page[ALERT] = 3
     elif why == "again":
