@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import multiprocessing
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -12,11 +10,9 @@ from typing import Any
 import pytest
 
 from aioprocq import LoopMismatch, OwnerLost
-from aioprocq.drivers import hub_link as module
 from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.station import loopless
 from aioprocq.wire.page import PUT, QSIZE
-from tests.death.scarcity import scarce
 
 from .stations import (
     DEADLINE,
@@ -156,53 +152,35 @@ async def test_a_timer_is_set_once_and_only_when_something_is_due(
     hub.hub.deadline = None
 
 
-# Dials
+# Dead letters
 
 
-def test_something_that_is_no_dial_is_logged_and_left(
+def test_dead_letters_are_logged_as_errors(stations: Stations, logged: Logged) -> None:
+    hub = stations.hub(name="jobs", joinable=True, max_deliveries=1)
+    put(hub, "x")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    message = "jobs: gave an item up after 1 deliveries: no luck"
+    assert logged() == [("ERROR", message)]
+
+
+def test_dead_letters_that_somebody_else_tells_of_are_not_logged(
     stations: Stations, logged: Logged
 ) -> None:
-    hub, peer = stations.pair(name="jobs")
-    os.write(hub.handle()[0], b"nonsense")
-    peer.fetch()
-    hub.drive()
-    assert logged() == [("WARNING", "jobs: a dial of 8 bytes")]
-    assert len(hub.hub.dealer.peers) == 1, "the one who came after it is received"
-
-
-def test_without_descriptors_a_dial_waits(stations: Stations) -> None:
-    hub, peer = stations.pair()
-    put(peer, 1)
-    with scarce(7):
-        hub.drive()
-        assert not hub.hub.dealer.peers
-        driven = hub.drive_due()
-        assert driven is not None
-        due = driven[1]
-        assert due is not None
-        assert 0 < due <= module._RETRY
-    drive_until(hub, lambda: hub.hub.dealer.peers)
-    hub.drive()
-    assert hub.qsize() == 1
-    driven = hub.drive_due()
-    assert driven is not None
-    assert driven[1] is None
-
-
-def test_a_reception_that_fails_otherwise_says_so(
-    stations: Stations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(reception: object) -> None:
-        raise OSError(errno.EIO, "broken")
-
-    hub, peer = stations.pair()
-    peer.fetch()
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "receive_dial", broken)
-        with pytest.raises(OSError, match="broken"):
-            hub.drive()
-    hub.drive()
-    assert len(hub.hub.dealer.peers) == 1
+    hub = stations.hub(name="jobs", joinable=True, max_deliveries=1)
+    hub.quiet = True
+    put(hub, "x")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    assert logged() == []
+    hub.quiet = False
+    put(hub, "y")
+    got = hub.take_delivery()
+    assert got is not None
+    hub.fail(got[1], "no luck", final=False)
+    assert len(logged()) == 1
 
 
 # Waiting
