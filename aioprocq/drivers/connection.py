@@ -31,7 +31,10 @@ def reserve(count: int) -> None:
     taken: list[int] = []
     try:
         for _ in range(count):
-            taken.append(os.dup(0) if not taken else os.dup(taken[0]))
+            # Of one's own, as the app may have closed whatever it likes.
+            taken.append(
+                os.dup(taken[0]) if taken else os.open(os.devnull, os.O_RDONLY)
+            )
     finally:
         for number in taken:
             os.close(number)

@@ -37,6 +37,7 @@ from .transport import (
     receive_dial,
     shared_memory,
 )
+from .waiting import running_loop
 
 __all__ = ["HubLanes", "new_hub"]
 
@@ -86,7 +87,7 @@ class HubLanes(HubRings):
             except BlockingIOError:
                 return
             except ProtocolError as failure:
-                logger.warning("%s: %s", self.settings.name, str(failure))
+                self._log(logging.WARNING, "%s: %s", self.settings.name, str(failure))
             except OSError as failure:
                 self._pause_reception(failure)
                 return
@@ -136,13 +137,24 @@ class HubLanes(HubRings):
             self._pause(connection)
 
     def _expel(self, connection: Connection, failure: ProtocolError) -> None:
-        logger.error(
+        self._log(
+            logging.ERROR,
             "%s: process %s broke the protocol and is disconnected: %s",
             self.settings.name,
             connection.record.pid,
             str(failure),  # the exception itself would keep the page mapped
         )
         self._disconnect(connection)
+
+    def _log(self, level: int, message: str, *args: object) -> None:
+        # Without the lock, if there is a loop for it: a handler may use this queue.
+        loop = self.home
+        if loop is None:
+            logger.log(level, message, *args)
+        elif running_loop() is loop:
+            loop.call_soon(logger.log, level, message, *args)
+        else:
+            loop.call_soon_threadsafe(logger.log, level, message, *args)
 
     def _receive_parcel(self, record: PeerRecord, frame: Loaded) -> None:
         if not frame.data or frame.data[-1] != Kind.PARCEL:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 
 from ..errors import LoopMismatch
@@ -29,8 +28,6 @@ from .station import Settings, Station, driving, loopless
 from .waiting import ThreadWaiter, running_loop
 
 __all__ = ["HubLink"]
-
-logger = logging.getLogger("aioprocq")
 
 
 class HubLink(HubLanes):
@@ -208,7 +205,8 @@ class HubLink(HubLanes):
         for record in self.hub.news():
             if self.quiet:
                 continue
-            logger.error(
+            self._log(
+                logging.ERROR,
                 "%s: gave an item up after %d deliveries: %s",
                 self.settings.name,
                 record.attempts,
@@ -263,6 +261,11 @@ class HubLink(HubLanes):
 
     # The end
 
+    @property
+    def home(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that this is bound to, if it is not closed."""
+        return None if self.loop is None or self.loop.is_closed() else self.loop
+
     def handle(self) -> tuple[int, int]:
         """Descriptors for a handle."""
         return self._reception_sender.fileno(), self._page_file.fileno()
@@ -271,7 +274,7 @@ class HubLink(HubLanes):
         """In a forked child: a peer, with none of the owner's descriptors."""
         loopless.pop(id(self), None)
         if self._disposed:
-            self.lock = threading.Lock()  # somebody who is not here may have had it
+            self._renew_lock()  # somebody who is not here may have had it
             self.loop = None  # which was to close them, and is not here either
             self._close_sockets()
             return self
@@ -300,6 +303,7 @@ class HubLink(HubLanes):
             self._disposed = True
             loopless.pop(id(self), None)
             loop = self.loop
+            self._wake(list(self.hub.joiners))
         self._drop_segments()
         if loop is not None and not loop.is_closed() and running_loop() is not loop:
             loop.call_soon_threadsafe(self._release)

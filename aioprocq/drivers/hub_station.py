@@ -41,13 +41,15 @@ _BURST = 0.00002
 class HubStation(HubWatch):
     """One queue in the process that created it."""
 
+    owns = True
+
     # Putting
 
     def put(self, payload: Payload) -> bool:
         """Put one item; False: there is no room."""
-        lock = self.lock
-        lock.acquire()
-        try:
+        if self.lock.locked():
+            self.await_turn()
+        with self.lock:
             hub = self.hub
             if self.loop is None:
                 self.bind()
@@ -62,8 +64,6 @@ class HubStation(HubWatch):
             hub.store.put(payload)
             hurried = self._flush_due
             self._flush_after(payload)
-        finally:
-            lock.release()
         if hurried and len(self._neighbours) > 1 and running_loop() is self.loop:
             # Many items, and the loop has not had a turn since.
             self._neighbours.visit(self._neighbours.put_at)
@@ -128,6 +128,7 @@ class HubStation(HubWatch):
         self, payloads: list[Payload], lengths: list[int] | None = None
     ) -> int:
         """Put as many of the items as there is room for."""
+        self.guard()
         with self.lock:
             hub = self.hub
             if self.loop is None:
@@ -195,41 +196,48 @@ class HubStation(HubWatch):
     def take(self, holder: Hashable) -> Payload | None:
         """Hand out an item that waits; None: none does."""
         lock = self.lock
-        lock.acquire()
-        try:
-            if self.loop is None:
-                self.bind()
-            hub = self.hub
-            if self._plain and not (self._unsettled or hub.joiners or hub.peer_joins):
-                # As ``Store.take_plain`` does, which costs one call more for each item.
-                store = hub.store
-                if store.returned or store.sized or not store.fresh:
-                    return store.take_plain()
-                store.head += 1
-                store.finished += 1
-                return store.fresh.popleft()
-            if self.joinable:
-                stray = hub.take()
-                if stray is None:
-                    return None
-                self._holdings.hold(stray.seq, holder)
-                payload: Payload | None = stray.payload
-            else:
-                payload = hub.store.take_plain()
-                if payload is None:
-                    return None
-            told = self._flush_due and self._granted_quick < 0  # soon, by the loop
-            frees = self._plain or not self._may_hurry
-            if self._unsettled or hub.room.line or (frees and not told):
-                self._room_freed()
-            return payload
-        finally:
-            lock.release()
+        for mine in self.turns:
+            if not mine:
+                self.await_turn()
+                continue
+            try:
+                if self.loop is None:
+                    self.bind()
+                hub = self.hub
+                if self._plain and not (
+                    self._unsettled or hub.joiners or hub.peer_joins
+                ):
+                    # As ``Store.take_plain`` does, at one call more for each item.
+                    store = hub.store
+                    if store.returned or store.sized or not store.fresh:
+                        return store.take_plain()
+                    store.head += 1
+                    store.finished += 1
+                    return store.fresh.popleft()
+                if self.joinable:
+                    stray = hub.take()
+                    if stray is None:
+                        return None
+                    self._holdings.hold(stray.seq, holder)
+                    payload: Payload | None = stray.payload
+                else:
+                    payload = hub.store.take_plain()
+                    if payload is None:
+                        return None
+                told = self._flush_due and self._granted_quick < 0  # soon, by the loop
+                frees = self._plain or not self._may_hurry
+                if self._unsettled or hub.room.line or (frees and not told):
+                    self._room_freed()
+            finally:
+                lock.release()
+            break
+        return payload
 
     def take_delivery(
         self, holder: Hashable = None
     ) -> tuple[Payload, Token, int] | None:
         """Hand out an item for a delivery."""
+        self.guard()
         with self.lock:
             stray = self.hub.take()
             if stray is None:
@@ -254,6 +262,7 @@ class HubStation(HubWatch):
 
     def refresh(self) -> None:
         """Look whether something has come, and take back what nobody started."""
+        self.guard()
         with self.lock:
             self._take_in()
             self._carry_out()
@@ -331,6 +340,7 @@ class HubStation(HubWatch):
 
     def settle(self, token: Token, *, report: bool = True) -> bool:
         """An item is done; False: it is not held."""
+        self.guard()
         with self.lock:
             done = self.hub.finish(token)
             self._holdings.drop(token)
@@ -344,6 +354,7 @@ class HubStation(HubWatch):
 
     def fail(self, token: Token, reason: str, *, final: bool) -> bool:
         """An attempt at an item failed; False: it is not held."""
+        self.guard()
         with self.lock:
             done = self.hub.fail(token, reason, final=final)
             self._holdings.drop(token)
@@ -352,6 +363,7 @@ class HubStation(HubWatch):
 
     def fail_latest(self, holder: Hashable, reason: str) -> None:
         """The attempt at what ``holder`` was handed last failed."""
+        self.guard()
         with self.lock:
             token = self._holdings.latest(holder)
         if token is not None:
@@ -359,15 +371,17 @@ class HubStation(HubWatch):
 
     def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
+        self.guard()
         with self.lock:
             token = self._holdings.choose(holder)
         return token is not None and self.settle(token)
 
     def settle_anywhere(self) -> bool:
         """Settle the oldest item that is held anywhere."""
+        self.guard()
         with self.lock:
             self._take_in()
-            done = self.hub.finish_oldest()
+            done = self.hub.finish_oldest(self._holdings.deliveries())
             self._carry_out()
             return done
 
@@ -380,6 +394,7 @@ class HubStation(HubWatch):
 
     def begin_ask(self, ask: Ask, waiter: Waiter) -> int | None:
         """Wait for ``join``; everything else is answered at once."""
+        self.guard()
         with self.lock:
             self._take_in()
             self._carry_out()
@@ -387,6 +402,8 @@ class HubStation(HubWatch):
                 self.hub.dealer.absorb(record)
             if ask is not Ask.JOIN or not self.hub.store.unfinished:
                 return None
+            if self._disposed:  # those who hold the rest cannot say so any more
+                raise self.closed_error()
             self.hub.wait_to_join(waiter)
             self._prepare(waiter)
             return id(waiter)
@@ -401,6 +418,7 @@ class HubStation(HubWatch):
 
     def shutdown(self, *, immediate: bool) -> None:
         """No more puts."""
+        self.guard()
         with self.lock:
             self.quick = 0
             hub = self.hub
@@ -432,6 +450,7 @@ class HubStation(HubWatch):
 
     def qsize(self) -> int:
         """Items that wait, exactly."""
+        self.guard()
         with self.lock:
             if self._take_in():
                 self._carry_out()
@@ -439,6 +458,7 @@ class HubStation(HubWatch):
 
     def statistics(self) -> QueueStatistics:
         """The figures of this moment."""
+        self.guard()
         with self.lock:
             self._take_in()
             self._carry_out()

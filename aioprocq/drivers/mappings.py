@@ -98,6 +98,11 @@ class Mappings:
     def __repr__(self) -> str:
         return f"<mappings {len(self._found)} of {self.most}, {self._views} views>"
 
+    @property
+    def busy(self) -> bool:
+        """Whether some thread is in the middle of something here."""
+        return self._lock.locked()
+
     def view(
         self, claim: Descriptor, identity: Identity, size: int
     ) -> memoryview | None:

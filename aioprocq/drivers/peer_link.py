@@ -383,6 +383,11 @@ class PeerLink(PeerReading):
         """Descriptors for a handle."""
         return self._reception.fileno(), self._page_file.fileno()
 
+    @property
+    def home(self) -> asyncio.AbstractEventLoop | None:
+        """A loop that watches this, if one does that is not closed."""
+        return next((loop for loop in self._loops if not loop.is_closed()), None)
+
     def inherit(self) -> Station:
         """In a forked child: the same queue, to be dialled anew."""
         putting.pop(self, None)

@@ -42,36 +42,41 @@ class PeerPutting(PeerWaiting):
     def put(self, payload: Payload) -> bool:
         """Put one item; False: there is no room, or the lane is full."""
         lock = self.lock
-        lock.acquire()
-        try:
-            now = time.monotonic()
-            if type(payload) is not bytes or (
-                now >= self.quick_until and not self._begin_quick(now)
-            ):
-                return self._put_message(self.machine or self._user(), payload)
-            machine, ring = self.machine, self.ring
-            assert machine is not None
-            assert ring is not None
-            # As ``begin_one`` does, which costs one call more for each item.
-            page, count = machine.page, machine.put + 1
-            page[PUT] = count
-            if not page[UNBOUNDED] and count > page[ROOM]:
-                page[PUT] = count - 1
-                self._check_open()
-                return False
-            machine.put = count
-            # As ``RingWriter.put`` does; most items in one step, and without a call.
-            length, at = len(payload), ring.at
-            end = at + 4 + length
-            if length < SHORT and end <= ring.limit:
-                write = writes[length] or write_of(length)
-                write(ring.memory, at, length, payload)
-                ring.at = end
-                page[RING_TAIL] = ring.lap + end
-            elif not ring.put(payload, count - 1):
-                return self._send_put(machine, payload, 0)
-        finally:
-            lock.release()
+        for mine in self.turns:
+            if not mine:
+                self.await_turn()
+                continue
+            try:
+                now = time.monotonic()
+                if type(payload) is not bytes or (
+                    now >= self.quick_until and not self._begin_quick(now)
+                ):
+                    return self._put_message(self.machine or self._user(), payload)
+                machine, ring = self.machine, self.ring
+                assert machine is not None
+                assert ring is not None
+                # As ``begin_one`` does, which costs one call more for each item.
+                page, count = machine.page, machine.put + 1
+                page[PUT] = count
+                if not page[UNBOUNDED] and count > page[ROOM]:
+                    page[PUT] = count - 1
+                    self._check_open()
+                    return False
+                machine.put = count
+                # As ``RingWriter.put`` does; most items in one step, without a call.
+                length, at = len(payload), ring.at
+                end = at + 4 + length
+                if length < SHORT and end <= ring.limit:
+                    write = writes[length] or write_of(length)
+                    write(ring.memory, at, length, payload)
+                    ring.at = end
+                    page[RING_TAIL] = ring.lap + end
+                elif not ring.put(payload, count - 1):
+                    return self._send_put(machine, payload, 0)
+            finally:
+                lock.release()
+            break
+        assert ring is not None
         # To release a lock is a fence, as the ring needs one here.
         if page[BELL] != ring.rung or ring.lap + ring.at >= ring.urge_at:
             self.ring_bell(ring)
@@ -189,6 +194,7 @@ class PeerPutting(PeerWaiting):
         return done
 
     def _send_batch(self, batch: list[Payload], lengths: list[int] | None) -> int:
+        self.guard()
         with self.lock:
             machine = self._user()
             count = 0 if self._shut else machine.begin_put(len(batch), 0)

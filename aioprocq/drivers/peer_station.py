@@ -35,9 +35,9 @@ class PeerStation(PeerPutting):
 
     def take(self, holder: Hashable) -> object:
         """Hand out an item that has come; None: none has."""
-        lock = self.lock
-        lock.acquire()
-        try:
+        if self.lock.locked():
+            self.await_turn()
+        with self.lock:
             machine = self.machine
             if machine is None:
                 return self._take_next(holder)
@@ -61,8 +61,6 @@ class PeerStation(PeerPutting):
             if not machine.open:
                 return item
             many = len(machine.items) > _MANY and machine.free_once != machine.last
-        finally:
-            lock.release()
         if many:
             self._set_free(machine, holder)
         return wrapped(item)
@@ -116,6 +114,7 @@ class PeerStation(PeerPutting):
 
     def take_many(self, holder: Hashable, most: int) -> list[object]:
         """Hand out several items of a batch that was opened."""
+        self.guard()
         with self.lock:
             machine = self._user()
             items = machine.take_many(most)
@@ -134,6 +133,7 @@ class PeerStation(PeerPutting):
         self, holder: Hashable = None
     ) -> tuple[object, Token, int] | None:
         """Hand out an item for a delivery."""
+        self.guard()
         with self.lock:
             machine = self._user()
             if not machine.items:
@@ -142,14 +142,15 @@ class PeerStation(PeerPutting):
             attempt = machine.attempts + 1
             if machine.outbox:
                 self._flush()
-            if machine.failure is not None:
-                self._raise_failure(machine)
             if payload is None:
+                self._raise_failure(machine)
                 return None
+            # A failure is another item's, and waits for who finds none.
             return payload, machine.hold(None), attempt
 
     def refresh(self) -> None:
         """Take in what has come, without waiting; ask for one item more."""
+        self.guard()
         with self.lock:
             machine = self._user()
             if machine.available():
@@ -222,6 +223,7 @@ class PeerStation(PeerPutting):
 
     def settle(self, token: Token, *, report: bool = True) -> bool:
         """An item is done; False: it is not held."""
+        self.guard()
         with self.lock:
             machine = self._machine()
             done = machine.settle(token, report=report)
@@ -233,6 +235,7 @@ class PeerStation(PeerPutting):
 
     def fail(self, token: Token, reason: str, *, final: bool) -> bool:
         """An attempt at an item failed; False: it is not held."""
+        self.guard()
         with self.lock:
             done = self._machine().fail(token, reason, final=final)
             self._tell()
@@ -240,6 +243,7 @@ class PeerStation(PeerPutting):
 
     def fail_latest(self, holder: Hashable, reason: str) -> None:
         """The attempt at what ``holder`` was handed last failed."""
+        self.guard()
         with self.lock:
             machine = self._machine()
             machine.catch_up()
@@ -250,19 +254,18 @@ class PeerStation(PeerPutting):
 
     def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
-        lock = self.lock
-        lock.acquire()
-        try:
+        if self.lock.locked():
+            self.await_turn()
+        with self.lock:
             machine = self.machine or self._machine()
             done = machine.settle_first(holder)
             if machine.outbox:
                 self._tell()
             return done
-        finally:
-            lock.release()
 
     def settle_anywhere(self) -> bool:
         """Ask for the oldest item held anywhere to be settled."""
+        self.guard()
         with self.lock:
             machine = self._machine()
             if not self._published()[1]:
@@ -275,6 +278,7 @@ class PeerStation(PeerPutting):
 
     def begin_ask(self, ask: Ask, waiter: Waiter) -> int | None:
         """Ask the hub, and wait for its answer."""
+        self.guard()
         with self.lock:
             ident = self._machine().request(ask, waiter)
             self._prepare(waiter)
@@ -294,6 +298,7 @@ class PeerStation(PeerPutting):
 
     def shutdown(self, *, immediate: bool) -> None:
         """No more puts, here at once, elsewhere as soon as the hub reads it."""
+        self.guard()
         with self.lock:
             machine = self._machine()
             self._shut = True
@@ -308,6 +313,7 @@ class PeerStation(PeerPutting):
 
     def qsize(self) -> int:
         """Items that wait, as the owner published it last."""
+        self.guard()
         self._check_alive()
         with self.lock:
             machine, published = self.machine, self._page()[PUBLISHED]

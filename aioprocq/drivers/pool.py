@@ -132,6 +132,11 @@ class SegmentPool:
     def __repr__(self) -> str:
         return f"<segment pool {self._shelf!r}{' closed' * self.closed}>"
 
+    @property
+    def busy(self) -> bool:
+        """Whether some thread is in the middle of something here."""
+        return self._lock.locked()
+
     def statistics(self) -> ShelfStatistics:
         """The figures of this moment."""
         with self._lock:

@@ -108,6 +108,9 @@ def poll(
     return wait_for(poller, timeout)
 
 
+_LONGEST = 1e6
+
+
 def poller_for(numbers: list[int]) -> select.poll:
     """What waits until one of these can be read, again and again."""
     poller = select.poll()
@@ -117,6 +120,10 @@ def poller_for(numbers: list[int]) -> select.poll:
 
 
 def wait_for(poller: select.poll, timeout: float | None) -> list[int]:
-    """Wait for some of what a poller has: those that are ready."""
-    milliseconds = None if timeout is None else max(0.0, timeout * 1000)
+    """Wait for some of what a poller has: those that are ready.
+
+    It may end sooner than in ``timeout`` seconds, when that is more than the kernel
+    can count in milliseconds.
+    """
+    milliseconds = None if timeout is None else max(0.0, min(timeout, _LONGEST) * 1000)
     return [number for number, _ in poller.poll(milliseconds)]

@@ -69,6 +69,14 @@ _fence = threading.Lock()
 """Its operations are atomic ones, before which every store is visible to others."""
 
 
+def _renew_fence() -> None:
+    global _fence
+    _fence = threading.Lock()  # a thread that is not in the child may have had it
+
+
+os.register_at_fork(after_in_child=_renew_fence)
+
+
 def write_of(length: int) -> Callable[..., None]:
     """What goes into ``writes``, at the first item of this length."""
     write = writes[length] = Struct(f"<I{length}s").pack_into

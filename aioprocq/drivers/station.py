@@ -14,7 +14,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -33,6 +32,7 @@ from .pool import SegmentPool
 from .ring import RingWriter
 from .segment import build_parcel, open_payload
 from .transport import Wakeup
+from .turns import Turns
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
 __all__ = [
@@ -97,7 +97,7 @@ class Settings:
             setattr(self, name, value)
 
 
-class Station(ABC):
+class Station(Turns, ABC):
     """One queue in one process."""
 
     # What every put and get looks at, close together: a process may have many queues.
@@ -109,7 +109,6 @@ class Station(ABC):
         "free_settling",
         "fresh",
         "joinable",
-        "lock",
         "machine",
         "quick",
         "quick_until",
@@ -117,12 +116,15 @@ class Station(ABC):
         "sized",
     )
 
+    owns = False
+    """Whether the queue's hub lives here."""
+
     def __init__(self, settings: Settings) -> None:
+        super().__init__(f"queue {settings.name!r}")
         expected.look()
         self.settings = settings
         self.joinable = settings.joinable
         self.sized = settings.max_bytes is not None
-        self.lock = threading.Lock()
         #: What a peer that is connected has, to be used with the lock held.
         self.machine: Peer | None = None
         #: What gives an item, and what settles one, without the lock; of a peer.
@@ -336,6 +338,16 @@ class Station(ABC):
         """What a payload was made of."""
         return open_payload(payload, self.mappings)
 
+    @property
+    def busy(self) -> bool:
+        """Whether some thread, this one perhaps, is in the middle of something here."""
+        return self.lock.locked() or self.pool.busy or self.mappings.busy
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop | None:
+        """An event loop that serves this, if one does."""
+        return None
+
     def _forget_segments(self) -> None:
         # In a forked child, where a lock may be held by nobody: what this has would
         # keep segments of the parent from being used again.
@@ -400,10 +412,12 @@ class Station(ABC):
                 finally:
                     self._step_down(waiter)
             else:
-                waiter.sleep(-1 if timeout is None else timeout)
-                with self.lock:
-                    if waiter in self._followers:
-                        self._followers.remove(waiter)
+                try:
+                    waiter.sleep(-1 if timeout is None else timeout)
+                finally:
+                    with self.lock:
+                        if waiter in self._followers:
+                            self._followers.remove(waiter)
         return True
 
     def _lead(self, waiter: ThreadWaiter) -> bool:
@@ -457,6 +471,7 @@ class Station(ABC):
 
     def end_waits(self) -> None:
         """Wake everybody of this process who waits here: its handle is closed."""
+        self.guard()
         with self.lock:
             self._end_waits()
 

@@ -76,6 +76,10 @@ class Holdings:
                 return index
         return self.first if self.first < self.next else None
 
+    def deliveries(self) -> set[int]:
+        """What is held to be settled by name."""
+        return {index for index, holder in self.filed.items() if holder is None}
+
     def latest(self, holder: Hashable) -> int | None:
         """The index that ``holder`` was handed last; None: it holds nothing."""
         if self.first < self.next and holder == self.holder:

@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from ..wire import frames as wire
 from ..wire.frames import Kind
@@ -134,9 +135,13 @@ class HubState:
             self.store.fail(stray, reason, final=final)
         return stray is not None
 
-    def finish_oldest(self) -> bool:
-        """Settle the oldest item held anywhere; False: nothing is held."""
-        mine = min(self.store.held, default=None)
+    def finish_oldest(self, deliveries: Collection[int] = ()) -> bool:
+        """Settle the oldest item held anywhere; False: nothing is held.
+
+        But for deliveries of the owner's process, which are settled by name. Those of
+        others are not known here.
+        """
+        mine = min((s for s in self.store.held if s not in deliveries), default=None)
         oldest: tuple[int, int, Lane] | None = None
         for peer in self.dealer.peers:
             self.dealer.absorb(peer)

@@ -9,6 +9,10 @@ from numbers import Real
 __all__ = ["check_bytes", "check_count", "check_maxsize", "check_timeout"]
 
 
+_NEVER = 1e9
+"""Seconds that no process waits for: thirty years. Not every clock can count more."""
+
+
 def check_maxsize(maxsize: object) -> float:
     """A bound in items; TypeError unless it is a real number."""
     if not isinstance(maxsize, Real):
@@ -50,7 +54,7 @@ def check_timeout(timeout: object) -> float | None:
             f"timeout must be a number of seconds or None, not {type(timeout).__name__}"
         )
     seconds = _number(timeout, "timeout")
-    return None if seconds == math.inf else time.monotonic() + max(0.0, seconds)
+    return None if seconds >= _NEVER else time.monotonic() + max(0.0, seconds)
 
 
 def _number(value: Real, name: str) -> float:

@@ -40,10 +40,13 @@ class Handle:
     def __init__(self, station: Station) -> None:
         self.settings: Settings = station.settings
         self.station = station
+        dispose_of_postponed()
         self._finalizer = weakref.finalize(self, _dispose, station)
         _handles[self.settings.uid] = self
         if _counting is not None:
             self.count(_counting)
+        if _retired:
+            self.retire()
 
     @classmethod
     def create(cls, settings: Settings) -> Handle:
@@ -55,8 +58,12 @@ class Handle:
 
     @property
     def owner(self) -> bool:
-        """Whether this process created the queue."""
-        return self.settings.owner == os.getpid()
+        """Whether the queue's hub is behind this handle.
+
+        It is in the process that created it, unless the queue was closed there and
+        has come back, as another peer.
+        """
+        return self.station.owns and self.settings.owner == os.getpid()
 
     @property
     def closed(self) -> bool:
@@ -70,6 +77,7 @@ class Handle:
         station = self.station
         while isinstance(station, _Deferred | _Retired | _Counting):
             station = station.behind
+        station.guard()
         self.station = _Closed(station, owner=self.owner)  # type: ignore[assignment]
         station.end_waits()
         if not self.owner:
@@ -77,7 +85,14 @@ class Handle:
 
     def defer(self, failure: Exception) -> None:
         """Have the next get raise what one item of several raised."""
+        if isinstance(self.station, _Closed | _Retired):
+            return  # there is none
         self.station = _Deferred(self, self.station, failure)  # type: ignore[assignment]
+
+    def recover(self, deferred: object) -> None:
+        """What was deferred is being raised: go on, unless it was closed meanwhile."""
+        if isinstance(self.station, _Deferred) and self.station is deferred:
+            self.station = self.station.behind
 
     def check_gets(self) -> None:
         """Raise what a get raises when nothing is handed out here any more.
@@ -158,8 +173,24 @@ def _spawning() -> Any:
     return DupFd
 
 
+_postponed: list[Station] = []
+
+
 def _dispose(station: Station) -> None:
-    station.dispose()
+    # A garbage collection may call this anywhere, even where this thread has the lock
+    # of the very same station, which serves a loop or lies in wait to be told.
+    if not station.busy:
+        station.dispose()
+    elif (loop := station.home) is not None:
+        loop.call_soon_threadsafe(station.dispose)
+    else:
+        _postponed.append(station)
+
+
+def dispose_of_postponed() -> None:
+    """Dispose of stations that were busy when their handles went."""
+    for _ in range(len(_postponed)):
+        _dispose(_postponed.pop(0))
 
 
 class _Deferred:
@@ -176,7 +207,7 @@ class _Deferred:
     def __getattr__(self, name: str) -> Any:
         if name not in ("take", "take_delivery", "take_many"):
             return getattr(self.behind, name)
-        self._handle.station = self.behind
+        self._handle.recover(self)
         raise self._failure
 
     def inherit(self) -> Station:
@@ -272,10 +303,10 @@ class _Closed:
 
     def __init__(self, station: Station, *, owner: bool) -> None:
         self._station = station
-        self._owner = owner
+        self.owns = owner
 
     def __getattr__(self, name: str) -> Any:
-        if self._owner and name in self._still:
+        if name in ("busy", "home") or (self.owns and name in self._still):
             return getattr(self._station, name)
         raise self._station.closed_error()
 
@@ -298,8 +329,17 @@ def count_takes(tell: Callable[[], None]) -> None:
         handle.count(tell)
 
 
+_retired = False
+
+
 def retire_all() -> None:
-    """Hand out nothing more in this process; see ``Handle.retire``."""
+    """Hand out nothing more in this process; see ``Handle.retire``.
+
+    Nor from queues that are still on their way: a worker may have to leave while it
+    imports what it was to do.
+    """
+    global _retired
+    _retired = True
     for handle in list(_handles.values()):
         handle.retire()
 
@@ -326,6 +366,8 @@ def owned_among(numbers: Iterable[int]) -> list[Handle]:
 
 
 def _after_fork() -> None:
+    global _retired
+    _retired = False  # that is about the parent
     failures = []
     for handle in list(_handles.values()):
         try:

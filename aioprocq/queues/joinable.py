@@ -43,8 +43,8 @@ class JoinableQueue(Queue[T]):
         """Settle one item: what this task got first and has not settled.
 
         If this task holds nothing, the oldest that its process holds; if that holds
-        nothing, the oldest that is held anywhere. Deliveries are settled by their
-        own methods only.
+        nothing, the oldest that is held anywhere. Deliveries of this process are
+        settled by their own methods only.
 
         Raises ValueError when nothing is held, OwnerLost when the owner is gone.
         """

@@ -36,6 +36,7 @@ from ..wire.payload import (
 )
 from .checks import check_bytes, check_count, check_maxsize, check_timeout
 from .chunks import Chunk, chunks
+from .gathering import take_more
 from .handle import Handle, arrive
 from .packing import empty, full, pack, task_holder, unpack
 from .sync import SyncQueue
@@ -354,24 +355,10 @@ class Queue(_Generic[T]):
         Raises, and is cancelled, as ``get`` is.
         """
         check_count(max_items, "max_items")
-        items = [await self.get(timeout=timeout)]
         station = self._handle.station
+        items = [await self.get(timeout=timeout)]
         holder = task_holder() if station.joinable else None
-        while len(items) < max_items:
-            if more := station.take_many(holder, max_items - len(items)):
-                items += more  # type: ignore[arg-type]
-                continue
-            payload = station.take(holder)
-            if payload is None:
-                station.gather()
-                payload = station.take(holder)
-            if payload is None:
-                break
-            try:
-                items.append(unpack(station, payload, holder, None))  # type: ignore[arg-type]
-            except Exception as failure:
-                self._handle.defer(failure)  # those before it are not lost for it
-                break
+        take_more(self._handle, station, holder, items, max_items)
         return items
 
     def __aiter__(self) -> AsyncIterator[T]:

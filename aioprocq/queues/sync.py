@@ -33,6 +33,7 @@ from ..wire.payload import (
 from .checks import check_count, check_timeout
 from .chunks import chunks
 from .delivery import DeadLetter, Delivery
+from .gathering import take_more
 from .handle import Handle
 from .packing import empty, full, letters, pack, unpack
 
@@ -92,29 +93,32 @@ class SyncQueue(Generic[T]):
             length = len(data)
             if length < SHORT and station.quick_until:
                 # As ``PeerPutting.put`` does, which costs one call more for each item.
-                tail = 0
-                lock = station.lock
-                lock.acquire()
-                try:
-                    machine, ring = station.machine, station.ring
-                    if (
-                        time.monotonic() < station.quick_until
-                        and machine is not None
-                        and ring is not None
-                        and (end := ring.at + 4 + length) <= ring.limit
-                    ):
-                        page, count = machine.page, machine.put + 1
-                        page[PUT] = count
-                        if page[UNBOUNDED] or count <= page[ROOM]:
-                            machine.put = count
-                            write = writes[length] or write_of(length)
-                            write(ring.memory, ring.at, length, data)
-                            ring.at = end
-                            page[RING_TAIL] = tail = ring.lap + end
-                        else:
-                            page[PUT] = count - 1
-                finally:
-                    lock.release()
+                tail, lock = 0, station.lock
+                for mine in station.turns:
+                    if not mine:
+                        station.await_turn()
+                        continue
+                    try:
+                        machine, ring = station.machine, station.ring
+                        if (
+                            time.monotonic() < station.quick_until
+                            and machine is not None
+                            and ring is not None
+                            and (end := ring.at + 4 + length) <= ring.limit
+                        ):
+                            page, count = machine.page, machine.put + 1
+                            page[PUT] = count
+                            if page[UNBOUNDED] or count <= page[ROOM]:
+                                machine.put = count
+                                write = writes[length] or write_of(length)
+                                write(ring.memory, ring.at, length, data)
+                                ring.at = end
+                                page[RING_TAIL] = tail = ring.lap + end
+                            else:
+                                page[PUT] = count - 1
+                    finally:
+                        lock.release()
+                    break
                 if tail and ring is not None:
                     # To release a lock is a fence, as the ring needs one here.
                     if page[BELL] != ring.rung or tail >= ring.urge_at:
@@ -277,24 +281,9 @@ class SyncQueue(Generic[T]):
     def get_many(self, max_items: int, timeout: float | None = None) -> list[T]:
         """Get one item at least, and then all that are here, up to a limit."""
         check_count(max_items, "max_items")
-        items = [self.get(timeout=timeout)]
         station = self._handle.station
-        holder = get_ident()
-        while len(items) < max_items:
-            if more := station.take_many(holder, max_items - len(items)):
-                items += more  # type: ignore[arg-type]
-                continue
-            payload = station.take(holder)
-            if payload is None:
-                station.gather()
-                payload = station.take(holder)
-            if payload is None:
-                break
-            try:
-                items.append(unpack(station, payload, holder, None))  # type: ignore[arg-type]
-            except Exception as failure:
-                self._handle.defer(failure)  # those before it are not lost for it
-                break
+        items = [self.get(timeout=timeout)]
+        take_more(self._handle, station, get_ident(), items, max_items)
         return items
 
     def __iter__(self) -> Iterator[T]:

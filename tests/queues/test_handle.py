@@ -237,12 +237,16 @@ def test_nothing_is_settled_on_a_connection_that_was_lost_meanwhile(
     page, lock = station.machine.page, station.lock
 
     class Losing:
-        def acquire(self) -> None:
+        def locked(self) -> bool:
+            return False
+
+        def __enter__(self) -> None:
             station.lock = lock
             peer.close()
             lock.acquire()
 
-        release = lock.release
+        def __exit__(self, *_: object) -> None:
+            lock.release()
 
     station.lock = Losing()
     with pytest.raises(QueueClosed, match="is closed"):
