@@ -243,6 +243,16 @@ def test_reserving_leaves_nothing_open() -> None:
     assert caught.value.errno == errno.EMFILE
 
 
+def test_reserving_needs_no_standard_input() -> None:
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        reserve(3)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
 def test_what_was_sent_has_left_the_outbox(peer: Peer) -> None:
     peer.post(b"one", b"two")
     assert peer.connection.send()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pickle
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tests.death.scarcity import scarce
 from .stations import (
     LARGE,
     Stations,
+    Thread,
     get,
     get_on_loop,
     put,
@@ -96,6 +98,29 @@ def test_a_reception_that_fails_otherwise_says_so(
             hub.drive()
     hub.drive()
     assert len(hub.hub.dealer.peers) == 1
+
+
+async def test_on_a_loop_it_is_logged_without_the_lock(
+    on_loop: Stations, logged: Logged
+) -> None:
+    """So that the handler of a log may use the queue that it is told of."""
+    hub, peer = on_loop.pair(name="jobs")
+    os.write(hub.handle()[0], b"nonsense")
+    peer.fetch()
+    with hub.lock:
+        hub._take_in()
+    assert logged() == []
+    await reached(logged)
+    assert logged() == [("WARNING", "jobs: a dial of 8 bytes")]
+
+
+async def test_from_another_thread_the_loop_is_told_to_log(
+    on_loop: Stations, logged: Logged
+) -> None:
+    hub = on_loop.hub(name="jobs")
+    Thread(hub._log, logging.WARNING, "%s: %s", "jobs", "so").result()
+    await reached(logged)
+    assert logged() == [("WARNING", "jobs: so")]
 
 
 # Reading

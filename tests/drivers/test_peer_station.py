@@ -394,6 +394,21 @@ def test_the_failure_to_receive_an_item_is_raised_once(stations: Stations) -> No
         assert call() is None
 
 
+def test_the_failure_of_another_item_takes_none_away(stations: Stations) -> None:
+    hub, peer = connected(stations, joinable=True, max_deliveries=3)
+    peer.refresh()
+    drive(hub)
+    put(hub, "small")
+    drive(hub)
+    peer.fetch()
+    peer.machine.failure = OSError("none free")
+    got = peer.take_delivery()
+    assert load(got[0]) == "small"
+    with pytest.raises(OSError, match="none free"):
+        peer.take_delivery()
+    assert peer.settle(got[1])
+
+
 def test_a_delivery_is_held_by_its_token(stations: Stations) -> None:
     hub, peer = connected(stations, joinable=True, max_deliveries=3)
     assert peer.take_delivery() is None

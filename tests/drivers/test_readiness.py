@@ -153,3 +153,12 @@ def test_poll_gives_up_when_the_time_has_come(pair: Pair, timeout: float) -> Non
     start = time.monotonic()
     assert poll([pair[0].fileno()], timeout) == []
     assert timeout <= time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("timeout", [30 * 86400.0, 1e300])
+def test_a_wait_may_be_longer_than_the_kernel_can_count(
+    pair: Pair, timeout: float
+) -> None:
+    one, other = pair
+    other.send(b"x")
+    assert poll([one.fileno()], timeout) == [one.fileno()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import MutableSequence
 from typing import Any
@@ -281,3 +282,12 @@ class Traffic(RuleBasedStateMachine):
 
 
 test_traffic: Any = Traffic.TestCase
+
+
+def test_a_forked_child_has_a_fence_that_nobody_is_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_fence", threading.Lock())
+    with module._fence:
+        module._renew_fence()
+        assert not module._fence.locked()

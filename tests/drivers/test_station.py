@@ -102,6 +102,23 @@ def test_threads_that_give_up_take_nobody_with_them(crowd: Crowd) -> None:
     assert {load(t.result()) for t in patient} == {1, 2}
 
 
+def test_a_follower_that_is_interrupted_leaves_the_line(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(waiter: object, timeout: float) -> None:
+        raise KeyboardInterrupt
+
+    leader = Thread(get, crowd.consumer)
+    until(lambda: waiting(crowd.consumer) == 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadWaiter, "sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            get(crowd.consumer)
+    assert not crowd.consumer._followers
+    crowd.put("a")
+    assert load(leader.result()) == "a"
+
+
 def test_a_leader_that_gives_up_hands_over(crowd: Crowd) -> None:
     leader = Thread(get, crowd.consumer, 0.1)
     until(lambda: waiting(crowd.consumer) == 1)

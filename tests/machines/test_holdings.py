@@ -55,6 +55,11 @@ def test_task_done_never_settles_a_delivery():
     assert len(holdings) == 2
 
 
+def test_which_are_deliveries():
+    assert make("a", None, "b", None).deliveries() == {1, 3}
+    assert make("a", "a").deliveries() == set()
+
+
 def test_dropping():
     holdings = make("a", "a", None, "a")
     assert holdings.drop(1)

@@ -228,6 +228,17 @@ def test_the_oldest_item_that_is_held_anywhere():
     settle(hub)
 
 
+def test_a_delivery_of_the_owner_is_not_the_oldest():
+    hub = make_hub(joinable=True)
+    hub.put(b"a.")
+    hub.put(b"b.")
+    hub.take()
+    hub.take()
+    assert hub.finish_oldest({0})
+    assert list(hub.store.held) == [0]
+    assert not hub.finish_oldest({0})
+
+
 def test_the_oldest_is_the_one_that_was_put_first():
     # Not the one that was handed out first, and not one of the owner's.
     hub = make_hub(joinable=True)

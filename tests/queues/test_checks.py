@@ -51,7 +51,7 @@ def test_a_count_is_at_least_one() -> None:
         check_count("1", "max_items")
 
 
-@pytest.mark.parametrize("given", [None, math.inf])
+@pytest.mark.parametrize("given", [None, math.inf, 1e300, 10**400, 1e9])
 def test_a_timeout_that_is_never_over(given: Any) -> None:
     assert check_timeout(given) is None
 

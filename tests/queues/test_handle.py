@@ -525,3 +525,97 @@ def test_a_closed_owner_still_asks(faces: Faces) -> None:
     handle.close()
     assert handle.station.begin_ask(Ask.JOIN, handle.station.new_waiter()) is None
     assert isinstance(handle, Handle)
+
+
+# What the garbage collector drops in the middle of something
+
+
+def drop_while_busy(queue: Any, lock: Any) -> Any:
+    """The station of a queue of which nothing is left, while a lock of it is held."""
+    station = queue._handle.station
+    with lock:
+        queue._handle._finalizer()
+    return station
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        lambda station: station.lock,
+        lambda station: station.pool._lock,
+        lambda station: station.mappings._lock,
+    ],
+    ids=["station", "pool", "mappings"],
+)
+async def test_what_is_dropped_while_it_is_busy_is_disposed_of_by_its_loop(
+    on_loop: Faces, lock: Callable[[Any], Any]
+) -> None:
+    queue = on_loop.keep(Queue())
+    station = drop_while_busy(queue, lock(queue._handle.station))
+    assert not station._disposed
+    await asyncio.sleep(0)
+    assert station._disposed
+
+
+async def test_a_peer_that_is_dropped_while_it_is_busy_hangs_up_by_its_loop(
+    on_loop: Faces,
+) -> None:
+    _, peer = on_loop.pair(Queue)
+    with pytest.raises(QueueEmpty):
+        await peer.get(timeout=0.01)
+    station = drop_while_busy(peer, peer._handle.station.lock)
+    assert not station._disposed
+    await asyncio.sleep(0)
+    assert station._disposed
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["owner", "peer"])
+def test_without_a_loop_it_is_disposed_of_with_the_next_queue(
+    faces: Faces, which: int
+) -> None:
+    queue = faces.pair(Queue)[which]
+    queue._handle.station.refresh()
+    station = drop_while_busy(queue, queue._handle.station.lock)
+    assert not station._disposed
+    faces.keep(Queue())
+    assert station._disposed
+    assert not module._postponed
+
+
+# A queue that comes back
+
+
+def test_a_queue_that_its_owner_has_closed_comes_back_as_a_peer(faces: Faces) -> None:
+    queue = faces.keep(Queue())
+    ends = [Descriptor(os.dup(n)) for n in queue._handle.station.handle()]
+    queue.close()
+    with unpacking(ends):
+        again = faces.keep(Queue.__new__(Queue))
+        again._adopt(arrive(queue._handle.settings, [0, 1]))
+    assert not again._handle.owner
+    assert (queue._handle.owner, repr(again).split()[2]) == (True, "peer")
+
+
+# Draining
+
+
+def test_what_arrives_at_a_process_that_drains_hands_nothing_out(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_retired", False)
+    module.retire_all()
+    queue, peer = faces.pair(Queue)
+    queue.sync.put("x")
+    with pytest.raises(QueueShutDown, match="is draining"):
+        peer.sync.get()
+    peer.sync.put("y")
+    queue._handle.station.drive()
+    assert queue.sync.get_many(2) == ["x", "y"]
+
+
+def test_a_child_of_a_process_that_drains_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_retired", True)
+    module._after_fork()
+    assert not module._retired

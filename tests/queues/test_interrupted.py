@@ -94,9 +94,7 @@ def test_who_uses_a_queue_within_a_call_of_it_is_told(
     assert face.qsize() == 1
 
 
-def test_a_burst_says_so_too(
-    faces: Faces, hasty: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_burst_says_so_too(faces: Faces, hasty: None) -> None:
     queue, peer = faces.pair(Queue)
     put = peer.sync.put
     for _ in range(3):
@@ -109,10 +107,11 @@ def test_a_burst_says_so_too(
         meddler()
         write(*given)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(ring, "writes", ring.writes)
-        ring.writes[length] = meddle
+    ring.writes[length] = meddle
+    try:
         put("z")
+    finally:
+        ring.writes[length] = write
     assert len(meddler.failures) == 1
     put("z")
     queue._handle.station.drive()

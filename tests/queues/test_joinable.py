@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioprocq import JoinableQueue, QueueEmpty, QueueShutDown
-from tests.drivers.stations import DEADLINE
+from aioprocq import JoinableQueue, QueueClosed, QueueEmpty, QueueShutDown
+from tests.drivers.stations import DEADLINE, Thread, reached
 
 from .faces import Broken, Faces
 
@@ -147,3 +147,41 @@ async def test_a_block_joins_before_it_shuts_down(make: Any) -> None:
         await eventually(queue.flush())
     assert queue.statistics().unfinished == 0
     assert await eventually(consumer) == [1, 2, 3]
+
+
+# Joining what has ended
+
+
+async def test_joining_ends_with_the_queue(on_loop: Faces) -> None:
+    queue = on_loop.keep(JoinableQueue(name="jobs"))
+    await queue.put("x")
+    waiting = asyncio.create_task(queue.join())
+    thread = Thread(queue.sync.join)
+    await reached(lambda: len(queue._handle.station.hub.joiners) == 2)
+    await queue.aclose()
+    with pytest.raises(QueueClosed, match="'jobs' is closed"):
+        await waiting
+    await reached(lambda: not thread.is_alive())
+    assert isinstance(thread.failure(), QueueClosed)
+
+
+async def test_a_queue_in_which_nothing_is_left_is_joined_after_its_end(
+    on_loop: Faces,
+) -> None:
+    queue = on_loop.keep(JoinableQueue())
+    await queue.put("x")
+    await queue.get()
+    queue.task_done()
+    await queue.aclose()
+    await queue.join()
+
+
+async def test_task_done_leaves_deliveries_alone(on_loop: Faces) -> None:
+    queue = on_loop.keep(JoinableQueue())
+    await queue.put("x")
+    delivery = await queue.get_delivery()
+    with pytest.raises(ValueError, match="called too many times"):
+        queue.task_done()
+    delivery.retry()
+    assert await queue.get() == "x"
+    queue.task_done()
