@@ -78,6 +78,9 @@ class HubLanes(HubRings):
             else:
                 self._lane_has_room(number)
 
+    def _tell_sink_later(self) -> None:
+        raise NotImplementedError
+
     def _receive_dials(self) -> None:
         while True:
             try:
@@ -183,6 +186,8 @@ class HubLanes(HubRings):
             connection.paused = False
             self._readiness.watch(connection.fileno())
             self._read(connection)
+        if self.sink is not None and self.hub.store.waiting:
+            self._tell_sink_later()
 
     # Sending
 

@@ -243,8 +243,17 @@ class HubLink(HubLanes):
                 return
             self._take_in()
             self._carry_out()
-        if self.sink is not None and self.loop is not None and self.hub.store.waiting:
-            self.loop.call_soon(self._on_ready)
+        if self.sink is not None and self.hub.store.waiting:
+            self._tell_sink_later()
+
+    def _tell_sink_later(self) -> None:
+        # It runs without the lock, and on its loop.
+        if (loop := self.home) is None:
+            return
+        if running_loop() is loop:
+            loop.call_soon(self._on_ready)
+        else:
+            loop.call_soon_threadsafe(self._on_ready)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self.bind()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 from collections.abc import Sequence
 
 from ..errors import ProtocolError
@@ -87,7 +88,8 @@ def _places(first: int, lengths: Sequence[int]) -> list[int]:
 def open_payload(payload: Payload, mappings: Mappings | None = None) -> object:
     """Unpickle an item, with what lies behind its descriptors.
 
-    Buffers are views to read only of the segment, which live as long as they do.
+    Buffers are views to read only of the segment, which live as long as they do; or of
+    a copy, once half of the descriptors that this process may have are in use.
     """
     if not isinstance(payload, Parcel):
         return pickle.loads(payload)
@@ -124,6 +126,8 @@ def _view(
     status = os.fstat(segment.fileno())
     if status.st_size < size:
         raise ProtocolError("a segment that is shorter than its head says")
+    if _is_short(segment.fileno()):
+        return memoryview(_copy(segment.fileno(), size)).toreadonly()
     if key and mappings is not None:
         view = mappings.view(
             segment, (status.st_dev, status.st_ino, key), status.st_size
@@ -140,6 +144,13 @@ def _view(
         # Before 3.13 a mapping keeps a descriptor of its own. The item has been
         # handed out, so it must not fail for that: copy it.
         return memoryview(_copy(segment.fileno(), size)).toreadonly()
+
+
+def _is_short(number: int) -> bool:
+    # The kernel gives the lowest number that is free: from this one on, more than half
+    # of what this process may have is in use. Views would keep one each.
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most != resource.RLIM_INFINITY and number >= most // 2
 
 
 def _copy(number: int, size: int) -> bytearray:

@@ -201,6 +201,24 @@ def test_without_descriptors_a_large_item_waits_in_the_lane(
     assert hub.take(None).size > LARGE  # type: ignore[union-attr]  # it is a parcel
 
 
+async def test_what_was_left_in_a_lane_reaches_who_is_told_of_items(
+    on_loop: Stations,
+) -> None:
+    """When the descriptors are there, and nothing else comes."""
+    hub, peer = on_loop.pair()
+    put(peer, "first")
+    await reached(lambda: hub.hub.store.waiting)
+    hub.take(None)
+    told: list[object] = []
+    hub.sink = lambda: told.append(hub.take(None))
+    put(peer, "x" * LARGE)
+    with scarce(0):
+        await reached(lambda: hub._paused)
+    await reached(lambda: told)
+    hub.sink = None
+    assert len(told) == 1
+
+
 def test_a_peer_that_is_disconnected_while_it_waits_is_forgotten(
     stations: Stations,
 ) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import pickle
+import resource
 from pickle import PickleBuffer
 from typing import Any
 
@@ -203,6 +205,22 @@ def test_without_a_descriptor_to_spare_a_large_item_is_opened_all_the_same(
         got: Any = open_payload(parcel)
     assert bytes(got.parts[0]) == data
     assert got.parts[0].readonly
+
+
+@pytest.mark.parametrize("limit", [40, resource.RLIM_INFINITY])
+def test_with_half_of_the_descriptors_in_use_a_large_item_is_copied(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """A view would keep one, for as long as somebody keeps what was got."""
+    parcel = build(Buffers(bytearray(b"x" * LARGE)))
+    high = fcntl.fcntl(parcel.descriptors[0].fileno(), fcntl.F_DUPFD_CLOEXEC, 20)
+    moved = Parcel(parcel.head, (Descriptor(high),), parcel.size)
+    with monkeypatch.context() as patch:
+        patch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+        got: Any = open_payload(moved, Mappings())
+    assert bytes(got.parts[0]) == b"x" * LARGE
+    assert got.parts[0].readonly
+    assert type(got.parts[0].obj) is (bytearray if limit == 40 else mmap.mmap)
 
 
 def test_a_segment_that_cannot_be_mapped_otherwise_says_so(
