@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ..machines.jobs import Job, Jobs, JobState
 from ..queues.queue import Queue
 from ..supervisor.remote import Failure
-from ..wire.payload import Payload
+from ..wire.payload import Payload, size_of
 from .board import Board
 from .calls import HELLO, PART, SKIPPED, ident_of, unreadable
 from .crew import Crew
@@ -99,6 +99,8 @@ class Answers:
         except BaseException as failure:  # whatever: it is one job's
             answer = ident_of(payload), None, unreadable(failure)
         try:
+            if type(payload) is not bytes:
+                self._weigh(answer[0], size_of(payload))
             if len(answer) == 2:
                 self._value(answer[0], answer[1])
             else:
@@ -112,6 +114,11 @@ class Answers:
         if job is not None:
             self.latencies.add(time.monotonic() - job.tag.since)
         return job
+
+    def _weigh(self, ident: int, size: int) -> None:
+        job = self._jobs.sent.get(ident)
+        if job is not None and job.state is JobState.SENT:
+            job.tag.weigh(size)
 
     def _value(self, ident: int, value: Any) -> None:
         job = self._over(ident)

@@ -36,7 +36,9 @@ __all__ = [
     "ident_of",
     "name_of",
     "pack_record",
+    "pickles",
     "records",
+    "unopened",
     "unreadable",
 ]
 
@@ -47,8 +49,8 @@ FAILED, SKIPPED, PART, HELLO = range(4)
 class Call(NamedTuple):
     """What a worker is asked to do.
 
-    ``args`` is a list for a chunk: calls with one argument each. ``values`` are those
-    of context variables.
+    ``args`` is a list for a chunk: calls with one argument each; or bytes, with the
+    pickle of each. ``values`` are those of context variables.
     """
 
     ident: int
@@ -60,6 +62,9 @@ class Call(NamedTuple):
 
 _MOST_KNOWN = 4096
 _RECORD = Struct("<IB")
+_PARTS = ("number", "the function", "args", "kwargs", "context variables")
+_ATOMS = frozenset({bool, bytes, complex, float, int, str, type(None)})
+"""Types whose instances cannot be changed, and have no parts."""
 _NUMBERS = frozenset({"BININT", "BININT1", "BININT2", "LONG1"})
 
 
@@ -127,13 +132,18 @@ def draft_call(
 
     Raises what the pickler raises, with the culprit in a note.
     """
+    if type(args) is list and not _ATOMS.issuperset(map(type, args)):
+        # Each by itself: what several have in common is not to be shared there, or what
+        # a call does to its argument would depend on how many there are in a chunk.
+        args = b"".join(map(pack_record, args))
     if kwargs or values:
-        return pack_item((ident, reference, args, kwargs, values))
-    return pack_item((ident, reference, args))
+        return pack_item((ident, reference, args, kwargs, values), _PARTS)
+    return pack_item((ident, reference, args), _PARTS)
 
 
-draft_answer = pack_item
-"""Pickle an answer."""
+def draft_answer(answer: tuple[Any, ...]) -> bytes | Draft:
+    """Pickle an answer. Raises as ``draft_call`` does."""
+    return pack_item(answer, ("number", "the result", "the answer"))
 
 
 def ident_of(payload: Payload) -> int:
@@ -148,6 +158,26 @@ def pack_record(value: object) -> bytes:
     """One result of a chunk, or the Failure in its place, as the outbox has it."""
     data = dumps(value, 5)
     return _RECORD.pack(len(data), isinstance(value, Failure)) + data
+
+
+def pickles(data: bytes) -> list[memoryview]:
+    """The inputs of a chunk, each as its pickle."""
+    found: list[memoryview] = []
+    at, view = 0, memoryview(data)
+    while at < len(data):
+        length, _ = _RECORD.unpack_from(data, at)
+        at += _RECORD.size + length
+        found.append(view[at - length : at])
+    return found
+
+
+def unopened(failure: BaseException) -> None:
+    """Say of what was raised that it comes from unpickling arguments."""
+    add_note(
+        failure,
+        "aioprocq: the job's arguments could not be unpickled in its worker; "
+        "see that their classes can be imported there",
+    )
 
 
 def records(data: bytes) -> list[tuple[bool, Any]]:

@@ -62,6 +62,7 @@ class Host(Protocol):
     function: Callable[..., Any]
     timeout: float | None
     size: ChunkSize
+    weight: int
 
     @property
     def sending(self) -> bool:
@@ -97,6 +98,7 @@ class Chunk:
         "size",
         "taken",
         "values",
+        "weight",
     )
 
     def __init__(self, host: Host, first: int, inputs: list[Any]) -> None:
@@ -113,6 +115,7 @@ class Chunk:
         self.job: Job | None = None
         self.values: dict[int, Any] | None = None
         self.since = 0.0
+        self.weight = 0  # bytes of large results, until all results were taken
 
     def __repr__(self) -> str:
         return f"<Chunk {self.first} {len(self.results)}/{len(self.inputs)} {self.job}>"
@@ -191,15 +194,26 @@ class Chunk:
         else:
             self._give_up_rest()
 
-    def part(self, data: tuple[int, bytes]) -> None:
+    def weigh(self, size: int) -> None:
+        """Results that are about to come are large."""
+        self.weight += size
+        self._host.weight += size
+
+    def part(self, data: tuple[int, bytes | list[Any]]) -> None:
         """Some results, and more are to come."""
         self._add(self._new(*data), more=True)
 
-    def _new(self, first: int, data: bytes) -> list[tuple[bool, Any]]:
+    def _new(self, first: int, data: bytes | list[Any]) -> list[tuple[bool, Any]]:
         known = len(self.results) - self.sent - first
+        # What cannot be in a record comes by itself.
+        found = (
+            records(data)
+            if isinstance(data, bytes)
+            else [(False, value) for value in data]
+        )
         return [
             (failed, _rebuilt(value) if failed else value)
-            for failed, value in records(data)[max(0, known) :]
+            for failed, value in found[max(0, known) :]
         ]
 
     def crash(self, failure: BaseException) -> None:

@@ -24,7 +24,7 @@ from ..supervisor.current import current_worker
 from .calls import Call
 from .current import CurrentJob, running_job
 from .job_thread import JobThread, Raised
-from .server import TIME_TO_THINK, Orders, Server
+from .server import TIME_TO_THINK, Orders, Server, close_unstarted
 
 __all__ = ["ConcurrentServer", "serve_many"]
 
@@ -47,6 +47,7 @@ class ConcurrentServer(Server):
         self._freed = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._in_thread: set[int] = set()
+        self._cancelled: set[int] = set()  # slots whose job was told, once
         self._thread = JobThread("aioprocq-job")
 
     async def run(self) -> None:
@@ -88,6 +89,7 @@ class ConcurrentServer(Server):
             self.jobs.station.settle(token)
         finally:
             self.board.end(slot)
+            self._cancelled.discard(slot)
             self._tasks.pop(slot, None)
             self._free.append(slot)
             self._freed.set()
@@ -142,11 +144,14 @@ class ConcurrentServer(Server):
             if not inspect.isawaitable(value):
                 return value
             if self.board.asked(slot):
-                _close(value)
+                close_unstarted(value)
                 raise asyncio.CancelledError
         else:
             value = made()
-        return await asyncio.create_task(_outcome(value), context=context)
+        try:
+            return await asyncio.create_task(_outcome(value), context=context)
+        finally:
+            close_unstarted(value)
 
     async def _call_in_thread(
         self, slot: int, ident: int, made: Callable[[], Any], context: Context
@@ -168,7 +173,9 @@ class ConcurrentServer(Server):
         self.board.heard()
         for slot, task in list(self._tasks.items()):
             # A thread cannot be interrupted: the pool will kill this worker.
-            if self.board.asked(slot) and slot not in self._in_thread:
+            untold = slot not in self._in_thread and slot not in self._cancelled
+            if untold and self.board.asked(slot):
+                self._cancelled.add(slot)
                 task.cancel()
 
 
@@ -180,13 +187,10 @@ async def _outcome(awaitable: Any) -> Any:
         return Raised(failure)
 
 
-def _close(awaitable: Any) -> None:
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
-
-
 def _is_async(function: Any) -> bool:
     while isinstance(function, partial):
         function = function.func
+    if isinstance(function, type):  # an instance is made, and may be async to call
+        return False
     call = getattr(function, "__call__", None)  # noqa: B004  # of an object, maybe async
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

@@ -4,7 +4,8 @@ Invariants:
 
 * A worker is killed for a job only while that job, and no other that somebody waits
   for, runs in it; unless its event loop does not turn any more.
-* A worker that dies is replaced.
+* A worker that dies is replaced, and so is one that runs nothing, and does not hear,
+  while somebody has waited in vain for a job that was sent.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Crew:
         self._group: WorkerGroup | None = None
         self._withdrawals: Withdrawals = orders.withdrawals
         self._loop = asyncio.get_running_loop()
+        self._suspected: set[Board] = set()
 
     @property
     def group(self) -> WorkerGroup | None:
@@ -134,6 +136,18 @@ class Crew:
         states = [worker.slot.state for worker in workers]
         return sum(state is WorkerState.READY for state in states)
 
+    def limit_leaving(self) -> asyncio.TimerHandle:
+        """Nobody waits for a job any more: who does not end in time is made to.
+
+        A thread may be left over of a job, or the worker may be stopped.
+        """
+        seconds = self._options.grace_period + PATIENCE
+        return self._loop.call_later(seconds, self._hurry)
+
+    def _hurry(self) -> None:
+        for group in self.supervisor.groups:
+            group.hurry()
+
     # Ending a job that nobody waits for
 
     def withdraw(self, ident: int) -> None:
@@ -142,7 +156,35 @@ class Crew:
         if not self._ask(ident):
             # It runs all the same where the worker is so new that its board has not
             # come yet, or where it began in the same moment.
-            self._loop.call_later(self._options.grace_period, self._ask, ident)
+            self._loop.call_later(self._options.grace_period, self._ask_again, ident)
+
+    def _ask_again(self, ident: int) -> None:
+        if not self._ask(ident) and ident in self._jobs.sent:
+            # Others are before it; or it was sent to a worker that takes nothing.
+            self._suspect()
+
+    def _suspect(self) -> None:
+        for group in self.supervisor.groups:
+            for worker in group.workers:
+                board = self.boards.get(worker.pid or 0)
+                if board is None or board in self._suspected or self._works(board):
+                    continue
+                self._suspected.add(board)
+                worker.ping()
+                self._loop.call_later(
+                    PATIENCE, self._acquit, worker, board, board.times_heard
+                )
+
+    def _works(self, board: Board) -> bool:
+        # What was answered may be on the board still, for ever if it has stopped then.
+        return any(ident in self._jobs.sent for ident in board.running())
+
+    def _acquit(self, worker: Worker, board: Board, heard: int) -> None:
+        self._suspected.discard(board)
+        if self.boards.get(worker.pid or 0) is not board:
+            return  # it has ended
+        if board.times_heard == heard and not self._works(board):
+            self._kill(worker, "it takes no jobs, and does not answer")
 
     def _ask(self, ident: int) -> bool:
         found = self._find(ident) if ident in self._jobs.sent else None
@@ -190,7 +232,7 @@ class Crew:
             board.pardon()
             self._loop.call_later(left, self._enforce, ident, heard, deadline)
         else:
-            self._kill(worker)
+            self._kill(worker, "its job did not end within its grace period")
 
     def _enforce_later(self, worker: Worker, board: Board, ident: int) -> None:
         # By the deadline it is known whether its loop turns, which others need.
@@ -208,11 +250,8 @@ class Crew:
         if worker.slot.state is WorkerState.READY and self._group is not None:
             self._group.recycle(worker, "a job that does not end")
 
-    def _kill(self, worker: Worker) -> None:
+    def _kill(self, worker: Worker, why: str) -> None:
         running = (WorkerState.READY, WorkerState.DRAINING, WorkerState.STARTING)
         if worker.slot.state in running:
-            logger.warning(
-                "worker %s is killed: its job did not end within its grace period",
-                worker.name,
-            )
+            logger.warning("worker %s is killed: %s", worker.name, why)
             worker.condemn(ExitReason.DEADLINE, DUMP_TIME)

@@ -48,6 +48,9 @@ class Tag(Protocol):
     def part(self, data: Any) -> None:
         """Some results of a chunk."""
 
+    def weigh(self, size: int) -> None:
+        """Its answer, or a part of it, has come, and is large: so many bytes."""
+
     def skipped(self) -> None:
         """It was recalled before it was started."""
 
@@ -136,6 +139,9 @@ class JobFuture(asyncio.Future[Any]):
 
     def part(self, data: Any) -> None:
         """Only chunks have parts."""
+
+    def weigh(self, size: int) -> None:
+        """It is its caller's."""
 
     def skipped(self) -> None:
         """Only chunks are recalled."""

@@ -10,6 +10,7 @@ Invariants:
   inputs within the limit.
 * Of an asynchronous source no more is in ``read`` than the next chunks need, and what
   is there is sent as soon as the source makes wait and there is room for a chunk.
+* While large results that were not taken have ``HEAVY`` bytes no more chunks are sent.
 * It does not know the iterator, so that it can be closed when nobody has that.
 """
 
@@ -29,6 +30,7 @@ __all__ = ["MapRun", "Outcome"]
 
 AHEAD = 4
 LIMIT = 2048
+HEAVY = 1 << 26
 _TAKEN = (False, None)
 
 
@@ -77,6 +79,7 @@ class MapRun:
         self.failure: BaseException | None = None
         self.broken = False
         self.unconsumed = 0
+        self.weight = 0
         self._count = 0
         self._source: Iterator[Any] | None = None
         self._async_source: AsyncIterator[Any] | None = None
@@ -180,6 +183,9 @@ class MapRun:
                 Outcome(number, None, value) if failed else Outcome(number, value, None)
             )
         chunk.taken = end
+        if chunk.over and end == len(results):
+            self.weight -= chunk.weight
+            chunk.weight = 0
 
     # Reading inputs
 
@@ -193,15 +199,18 @@ class MapRun:
         source = self._source
         while source is not None and not self.exhausted:
             room = self.limit - self.unconsumed
-            if room <= 0 or len(self.pending) >= self._most:
+            if room <= 0 or self._is_busy():
                 return
             self._read_some(source, min(self.size.size, room))
+
+    def _is_busy(self) -> bool:
+        return len(self.pending) >= self._most or self.weight >= HEAVY
 
     def _read_some(self, source: Iterator[Any], count: int) -> None:
         inputs: list[Any] = []
         try:
             inputs.extend(islice(source, count))
-        except Exception as failure:
+        except (Exception, asyncio.CancelledError) as failure:
             self.failure = presentable(failure)
         self.exhausted = self.failure is not None or len(inputs) < count
         self.unconsumed += len(inputs)
@@ -220,7 +229,7 @@ class MapRun:
         if self.reader is None:
             self.reader = asyncio.create_task(self._read_ahead(source))
         read = self.read
-        while read and len(self.pending) < self._most and not self.broken:
+        while read and not self._is_busy() and not self.broken:
             count = min(self.size.size, len(read))
             self._send([read.popleft() for _ in range(count)])
         if not self._is_ahead():

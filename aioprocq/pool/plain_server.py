@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from ..errors import AioprocqError, QueueShutDown
+from ..errors import AioprocqError, CannotTravel, QueueShutDown
 from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
+from ..wire.payload import Payload
 from .board import Board
-from .calls import PART, Call, add_note, pack_record
+from .calls import PART, Call, add_note, pack_record, pickles, unopened
 from .current import CurrentJob, running_job
-from .server import Orders, Server, loop_factory, not_sent
+from .server import Orders, Server, close_unstarted, loop_factory, not_sent
 
 __all__ = ["PlainServer", "serve"]
 
@@ -49,6 +51,7 @@ class PlainServer(Server):
         super().__init__(orders)
         self._runner: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._told: asyncio.Task[Any] | None = None
         self._job = CurrentJob(0, self.board, 0)
         running_job.set(self._job)
 
@@ -86,7 +89,7 @@ class PlainServer(Server):
         try:
             function = self.find(function)
             context = self.context_of(call)
-            if type(call.args) is list:
+            if type(call.args) is not tuple:
                 Chunk(self, call, function, context).run()
                 return
             value = self.call(function, call.args, call.kwargs, context)
@@ -123,17 +126,19 @@ class PlainServer(Server):
 
         self._task = loop.create_task(wait(), context=context)
         if self.board.asked(0):  # before there was a task that could be cancelled
-            self._task.cancel()
+            self._poked()
         try:
             return loop.run_until_complete(self._task)
         finally:
-            self._task = None
+            self._task = self._told = None
+            close_unstarted(awaitable)
 
     def _poked(self) -> None:
         # In a signal's handler, between any two steps of Python.
         self.board.heard()
         task = self._task
-        if task is not None and self.board.asked(0):
+        if task is not None and task is not self._told and self.board.asked(0):
+            self._told = task  # once: its cleanup is not to be cancelled, too
             task.get_loop().call_soon_threadsafe(task.cancel)
 
 
@@ -165,13 +170,17 @@ class Chunk:
     def run(self) -> None:
         """Make the calls, keeping each result, and answer."""
         board, args = self._board, self._call.args
+        if packed := type(args) is bytes:
+            args = pickles(args)
         board.empty_outbox(self._ident, 0)
         began = sent = time.monotonic()
         for done, argument in enumerate(args, 1):
-            record = self._record(argument)
-            kept = board.keep(record)
+            record = self._record(done, argument, packed=packed)
             now = time.monotonic()
-            if not kept or now - sent > PART_TIME:
+            if type(record) is not bytes:
+                self._send_alone(done, record)
+                sent = now
+            elif not (kept := board.keep(record)) or now - sent > PART_TIME:
                 self._send_part(done, b"" if kept else record)
                 sent = now
             if board.condemned == self._ident or board.asked(0):
@@ -181,19 +190,40 @@ class Chunk:
         elapsed = time.monotonic() - began
         self._answer((self._ident, (self._sent, board.kept(), elapsed)))
 
-    def _record(self, argument: Any) -> bytes:
-        returned = False
+    def _record(self, done: int, argument: Any, *, packed: bool) -> Payload:
+        # In bytes; or what else is an answer by itself.
+        opened = returned = False
         try:
+            if packed:
+                argument = pickle.loads(argument)
+            opened = True
             context = self._context.copy()  # what one call sets is not for the next
             value = self._server.call(self._function, (argument,), None, context)
+            self._server.leave_if_forked()
             returned = True
-            return pack_record(value)
+            return self._pack(done, value)
         except Leave:
             raise
         except BaseException as failure:
+            self._server.leave_if_forked(failure)
             if returned:
                 add_note(failure, not_sent(self._function))
+            elif not opened:
+                unopened(failure)
             return pack_record(Failure.capture(failure))
+
+    def _pack(self, done: int, value: object) -> Payload:
+        try:
+            return pack_record(value)
+        except CannotTravel:  # in a record: there is a queue in it
+            return self._server.pack((self._ident, PART, (done - 1, [value])))
+
+    def _send_alone(self, done: int, answer: Payload) -> None:
+        if self._sent < done - 1:
+            self._send_part(done - 1, b"")
+        self._send(answer)
+        self._sent = done
+        self._board.empty_outbox(self._ident, done)
 
     def _send_part(self, done: int, more: bytes) -> None:
         data = self._board.kept() + more
@@ -202,7 +232,10 @@ class Chunk:
         self._board.empty_outbox(self._ident, done)
 
     def _answer(self, answer: tuple[Any, ...]) -> None:
+        self._send(self._server.pack(answer))
+
+    def _send(self, answer: Payload) -> None:
         try:
-            self._server.answer(answer)
+            self._server.send(answer)
         except AioprocqError as failure:
             raise _PoolGone from failure

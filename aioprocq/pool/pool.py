@@ -198,10 +198,12 @@ class WorkerPool(Dispatching):
         self._state = "closed"
         for job in self._jobs.all_wanted():
             job.tag.cancel()
+        limit = self._crew.limit_leaving()
         try:
             self._queue.shutdown(immediate=True)
             await self._crew.supervisor.__aexit__(kind, failure, trace)
         finally:
+            limit.cancel()
             self._answers.stop()
             for queue in (self._queue, self._orders.answers):
                 await queue.aclose()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from typing import Any
 
 __all__ = ["MapProgress"]
+
+_EVERY = 0.1
+"""Seconds from which on the bar is drawn again."""
 
 
 class MapProgress:
@@ -35,20 +39,19 @@ class MapProgress:
             auto_refresh=False,
         )
         self._task = self._bar.add_task(what, total=total)
-        self._count = 0
+        self._count, self._next = 0, 0.0
         self._bar.start()
 
     def advance(self, count: int = 1) -> None:
         """So many more results."""
-        before, self._count = self._count, self._count + count
-        if self._bar.disable:
+        self._count += count
+        if self._bar.disable or (now := time.monotonic()) < self._next:
             return
-        self._bar.update(self._task, completed=self._count)
-        if before == 0 or before // 64 < self._count // 64:
-            self._bar.refresh()
+        self._next = now + _EVERY
+        self._bar.update(self._task, completed=self._count, refresh=True)
 
     def close(self) -> None:
         """Leave the terminal as it was found."""
         if not self._bar.disable:
-            self._bar.refresh()
+            self._bar.update(self._task, completed=self._count, refresh=True)
         self._bar.stop()

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import os
+import sys
+import traceback
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from ..queues.queue import Queue
 from ..supervisor.boot import Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
+from ..wire.payload import Payload
 from .board import Board, Withdrawals
 from .calls import (
     FAILED,
@@ -36,13 +40,32 @@ from .calls import (
     draft_answer,
     ident_of,
     name_of,
+    unopened,
 )
 from .context import find_variables
 
-__all__ = ["TIME_TO_THINK", "Orders", "Server", "loop_factory", "not_sent"]
+__all__ = [
+    "TIME_TO_THINK",
+    "Orders",
+    "Server",
+    "close_unstarted",
+    "loop_factory",
+    "not_sent",
+]
 
 TIME_TO_THINK = 0.02
 """Seconds between two looks whether the pool has killed this worker, or will not."""
+
+
+_forks = 0
+
+
+def _note_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,7 @@ class Server:
         self._answers = orders.answers._handle
         self._functions = Functions()
         self._variables = find_variables(orders.context)
+        self._forks = _forks
 
     def begin(self) -> None:
         """Initialize, say who this is, and be ready."""
@@ -79,9 +103,15 @@ class Server:
 
     def answer(self, answer: tuple[Any, ...]) -> None:
         """Send an answer, however large."""
-        self._answers.station.put(self._pack(answer))
+        self.send(self.pack(answer))
 
-    def _pack(self, answer: tuple[Any, ...]) -> Any:
+    def send(self, payload: Payload) -> None:
+        """Send an answer that was packed."""
+        self.leave_if_forked()
+        self._answers.station.put(payload)
+
+    def pack(self, answer: tuple[Any, ...]) -> Payload:
+        """An answer as it travels; raises what the pickler raises."""
         return self._answers.station.pack(draft_answer(answer))
 
     def open(self, payload: Any) -> Call | None:
@@ -91,11 +121,7 @@ class Server:
         except Leave:
             raise
         except BaseException as failure:
-            add_note(
-                failure,
-                "aioprocq: the job's arguments could not be unpickled in its worker; "
-                "see that their classes can be imported there",
-            )
+            unopened(failure)
             self.answer((ident_of(payload), FAILED, Failure.capture(failure)))
             return None
 
@@ -122,14 +148,14 @@ class Server:
     def answer_value(self, ident: int, function: object, value: object) -> None:
         """Answer with a result, or say why it cannot be sent."""
         try:
-            payload = self._pack((ident, value))
+            payload = self.pack((ident, value))
         except Leave:
             raise
         except BaseException as failure:
             add_note(failure, not_sent(function))
             self.answer_failure(ident, failure)
         else:
-            self._answers.station.put(payload)
+            self.send(payload)
 
     def answer_skipped(self, ident: int) -> None:
         """Answer that a job was not started, as nobody waits for it."""
@@ -137,13 +163,40 @@ class Server:
 
     def answer_failure(self, ident: int, failure: BaseException) -> None:
         """Answer with what a job raised."""
+        self.leave_if_forked(failure)
         self.answer((ident, FAILED, Failure.capture(failure)))
+
+    def leave_if_forked(self, failure: BaseException | None = None) -> None:
+        """End the child of a job that has come back from the job's call.
+
+        The answer is its parent's to give, and the next job its parent's to take.
+        """
+        if _forks == self._forks:
+            return
+        status: object = 0
+        if isinstance(failure, SystemExit):
+            status = failure.code or 0
+        elif failure is not None:
+            traceback.print_exception(failure)
+            status = 1
+        if not isinstance(status, int):
+            print(status, file=sys.stderr)
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
     def pause(self) -> None:
         """Start nothing while the pool is about to kill this worker."""
         stopping = current_worker().stopping
         while self.board.condemned and not stopping:
             stopping.block(TIME_TO_THINK)
+
+
+def close_unstarted(awaitable: object) -> None:
+    """Close a coroutine of a job that was cancelled before its first step."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
 
 
 def not_sent(function: object) -> str:

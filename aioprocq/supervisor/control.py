@@ -12,6 +12,7 @@ from __future__ import annotations
 import pickle
 import select
 import socket
+from collections.abc import Sequence
 
 from ..drivers.segment import build_parcel, open_payload
 from ..drivers.transport import receive_loaded, send_loaded
@@ -20,12 +21,15 @@ from ..wire.payload import Draft, Parcel, Payload, pack_item
 __all__ = ["Control", "pack_message"]
 
 
-def pack_message(message: object) -> tuple[Payload, list[int]]:
+def pack_message(
+    message: object, parts: Sequence[str] = ()
+) -> tuple[Payload, list[int]]:
     """A message as it travels, and the descriptors of the queues in it.
 
-    Raises what the pickler raises, with the part that does not pickle in a note.
+    Raises what the pickler raises, with the part that does not pickle in a note, as
+    ``parts`` calls those of a tuple.
     """
-    draft = pack_item(message)
+    draft = pack_item(message, parts)
     if isinstance(draft, Draft):
         return build_parcel(draft), list(draft.carried)
     return draft, []

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import pickle
+import re
 import traceback
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from ..errors import RemoteError
 __all__ = ["Failure"]
 
 _MOST = 1 << 20
+_MOST_PICKLED = 1 << 24
+_ADDRESS = re.compile("0x[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,16 @@ def _render(failure: BaseException) -> str:
         return f"{type(failure).__qualname__}: <it cannot be rendered>"
 
 
+def _told(failure: BaseException) -> str:
+    # But for where objects without a __repr__ of their own lie in memory.
+    return _ADDRESS.sub("0x", str(failure))
+
+
 def _survives(failure: BaseException) -> bytes | None:
     try:
         data = pickle.dumps(failure, 5)
         again = pickle.loads(data)
-        same = type(again) is type(failure) and str(again) == str(failure)
+        same = type(again) is type(failure) and _told(again) == _told(failure)
     except BaseException:  # SystemExit, too: what was raised is to be told
         return None
-    return data if same and len(data) <= _MOST else None
+    return data if same and len(data) <= _MOST_PICKLED else None

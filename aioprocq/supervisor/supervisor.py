@@ -184,7 +184,9 @@ class Supervisor:
             job_timeout=job_timeout,
             heartbeat=heartbeat,
         )
-        task, carried = pack_message((target, args, check_keywords(kwargs)))
+        task, carried = pack_message(
+            (target, args, check_keywords(kwargs)), ("target", "args", "kwargs")
+        )
         queues = owned_among(carried)
         stations = tuple(map(_station_of, queues))
         launch = Launch(

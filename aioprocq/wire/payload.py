@@ -239,23 +239,23 @@ def escalate(buffer: PickleBuffer) -> bool:
     raise _Escalation
 
 
-def pack_item(item: object) -> bytes | Draft:
+def pack_item(item: object, parts: Sequence[str] = ()) -> bytes | Draft:
     """Pickle an item, with buffers and queues in it set apart.
 
-    Raises what the pickler raises, with the path to the part that does not
-    pickle in a note.
+    Raises what the pickler raises, with the path to the part that does not pickle in
+    a note; ``parts`` says how that calls the parts of a tuple of ours.
     """
     try:
         data = dumps(item, 5, buffer_callback=escalate)
     except (_Escalation, CannotTravel):
-        return _pack_in_full(item)
+        return _pack_in_full(item, parts)
     except Exception as failure:
-        _explain(failure, item)
+        _explain(failure, item, parts)
         raise
     return data if len(data) <= INLINE_LIMIT else Draft(data, (), ())
 
 
-def _pack_in_full(item: object) -> Draft:
+def _pack_in_full(item: object, parts: Sequence[str]) -> Draft:
     buffers: list[memoryview] = []
 
     def collect(buffer: PickleBuffer) -> bool:
@@ -274,14 +274,16 @@ def _pack_in_full(item: object) -> Draft:
         expected.buffers |= bool(buffers)
         return Draft(data, buffers, _luggage.outgoing)
     except Exception as failure:
-        _explain(failure, item)
+        _explain(failure, item, parts)
         raise
     finally:
         _luggage.outgoing = before
 
 
-def _explain(failure: Exception, item: object) -> None:
-    path = _find_culprit(item, type(item).__name__)
+def _explain(failure: Exception, item: Any, parts: Sequence[str]) -> None:
+    whole = type(item).__name__
+    named = zip(parts, item, strict=False) if parts else [(whole, item)]
+    path = next((_find_culprit(p, n) for n, p in named if not _pickles(p)), whole)
     failure.add_note(
         f"aioprocq: {path} cannot be pickled, so nothing was sent; "
         "leave that part out, or give its class a __reduce__ or __getstate__"

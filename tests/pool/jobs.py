@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from contextvars import ContextVar
@@ -442,6 +443,21 @@ async def ignore_cancellation(told: Any) -> None:
             await told.put("cancelled")
 
 
+async def clean_up(told: Any, gate: str) -> None:
+    """When cancelled, clean up for as long as the gate has no writer."""
+    await told.put(os.getpid())
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await told.put("cleaning")
+        try:
+            await asyncio.to_thread(pass_gate, gate)
+        except asyncio.CancelledError:
+            await told.put("interrupted")
+        else:
+            await told.put("clean")
+
+
 async def return_when_cancelled(told: Any) -> str:
     await told.put(os.getpid())
     try:
@@ -475,6 +491,54 @@ async def meet(name: str, parties: int) -> int:
         everyone.set()
     await everyone.wait()
     return os.getpid()
+
+
+class AsyncToCall:
+    """A class whose instances are async to call."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+    async def __call__(self) -> int:
+        return self.number
+
+
+def count_calls_of(item: tuple[dict[str, int], int]) -> int:
+    """How often this argument was given to a call."""
+    memory, _ = item
+    memory["calls"] = memory.get("calls", 0) + 1
+    return memory["calls"]
+
+
+def give_now_and_then(item: tuple[Any, int]) -> Any:
+    """The queue that was given, or a number."""
+    queue, number = item
+    return number if number % 3 else queue
+
+
+def fork_and_wait(code: object) -> int:
+    """Fork, and have the child come back from here, or leave with ``code``."""
+    child = os.fork()
+    if child == 0:
+        if code is not None:
+            sys.exit(code)  # type: ignore[arg-type]
+        return -1
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fork_and_fail(_: object) -> int:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("in the child")
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+class Key:
+    """An object without a repr of its own."""
+
+
+def raise_key(number: int) -> None:
+    raise KeyError(Key(), number)
 
 
 def plain_thread() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from aioprocq.pool.calls import (
     ident_of,
     name_of,
     pack_record,
+    pickles,
     records,
 )
 from aioprocq.supervisor.remote import Failure
@@ -149,3 +151,37 @@ def test_a_note_is_left_out_where_none_is_taken():
     other = ValueError()
     add_note(other, "more")
     assert other.__notes__ == ["more"]
+
+
+def test_inputs_that_cannot_be_changed_travel_together():
+    import pickle
+
+    inputs = [1, "a", b"b", None, 2.5, True, 1j]
+    packed = draft_call(1, b"f", inputs)
+    assert isinstance(packed, bytes)
+    assert Call(*pickle.loads(packed)).args == inputs
+
+
+def test_all_others_are_pickled_one_by_one():
+    import pickle
+
+    shared = ["x"]
+    packed = draft_call(1, b"f", [shared, (shared, 2), 3])
+    assert isinstance(packed, bytes)
+    data = Call(*pickle.loads(packed)).args
+    one, two, three = map(pickle.loads, pickles(data))
+    assert (one, two, three) == (["x"], (["x"], 2), 3)
+    assert one is not two[0]
+    assert pickles(b"") == []
+
+
+def test_what_does_not_pickle_is_named():
+    with pytest.raises(TypeError) as caught:
+        draft_call(1, b"f", (1, {"lock": threading.Lock()}))
+    assert "args[1]['lock'] cannot be pickled" in caught.value.__notes__[0]
+    with pytest.raises(TypeError) as caught:
+        draft_call(1, b"f", (), {"key": threading.Lock()})
+    assert "kwargs['key'] cannot be pickled" in caught.value.__notes__[0]
+    with pytest.raises(TypeError) as caught:
+        draft_answer((1, [threading.Lock()]))
+    assert "the result[0] cannot be pickled" in caught.value.__notes__[0]

@@ -10,7 +10,7 @@ import pytest
 
 import aioprocq
 from aioprocq import WorkerPool
-from tests.supervisor.watching import soon, until
+from tests.supervisor.watching import DEADLINE, soon, until
 
 from . import jobs
 
@@ -98,3 +98,28 @@ async def test_an_exception_in_the_block_does_not_wait_for_the_jobs(
         exited = await until(events, "exited")
         killed.append(exited.status)
     assert killed != ["signal SIGKILL"]
+
+
+async def test_a_job_that_cleans_up_is_cancelled_once(tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    options: Any = {"concurrency": 2, "grace_period": DEADLINE}
+    async with aioprocq.Queue() as told, WorkerPool(1, **options) as pool:
+        cleaning = pool.submit(jobs.clean_up, told, str(gate))
+        await soon(told.get())
+        other = pool.submit(jobs.hold_on_async, told)
+        await soon(told.get())
+        cleaning.cancel()
+        assert await soon(told.get()) == "cleaning"
+        other.cancel()
+        assert await soon(told.get()) == "cancelled"
+        gate.write_bytes(b"!")
+        assert await soon(told.get()) == "clean"
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_a_class_is_called_though_its_instances_are_async_to_call(concurrency):
+    async with WorkerPool(1, concurrency=concurrency) as pool:
+        made = await soon(pool.run(jobs.AsyncToCall, 3))
+        assert isinstance(made, jobs.AsyncToCall)
+        assert await soon(pool.run(made)) == 3

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import aioprocq
 from aioprocq import WorkerCrashed, WorkerPool
+from aioprocq.pool import crew
 from tests.supervisor.watching import DEADLINE, exists, kill, soon, until
 
 from . import jobs
@@ -20,6 +22,12 @@ async def calm(pool: WorkerPool) -> None:
     """Until nothing runs any more, wanted or not."""
     async with asyncio.timeout(DEADLINE):
         while pool._jobs.unfinished:  # noqa: ASYNC110  # which tells nobody
+            await asyncio.sleep(0.001)
+
+
+async def reached(state: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not state():  # noqa: ASYNC110  # what else says so
             await asyncio.sleep(0.001)
 
 
@@ -340,3 +348,64 @@ async def test_a_worker_that_is_killed_while_it_waits_costs_no_job():
         pids = await soon(asyncio.gather(*(pool.run(jobs.pid) for _ in range(20))))
         assert pool.statistics().crashed == 0
         assert worker not in pids or len(set(pids)) == 2
+
+
+# Leaving, and workers that do not hear
+
+
+async def test_a_worker_that_stands_still_does_not_keep_the_pool_open(monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 0.05)
+    async with asyncio.timeout(DEADLINE):
+        async with WorkerPool(1, grace_period=0.01) as pool:
+            worker = await pool.run(jobs.pid)
+            os.kill(worker, signal.SIGSTOP)
+        assert not exists(worker)
+
+
+async def test_a_worker_that_takes_no_jobs_is_replaced(monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 0.1)
+    async with WorkerPool(1, grace_period=0.05) as pool:
+        worker = await soon(pool.run(jobs.pid))
+        await calm(pool)
+        os.kill(worker, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            await pool.run(jobs.pid, timeout=0.01)
+        assert await soon(pool.run(jobs.pid)) != worker
+        assert pool.statistics().restarts == 1
+
+
+async def test_one_that_waits_behind_others_is_no_reason(monkeypatch, tmp_path):
+    monkeypatch.setattr(crew, "PATIENCE", 0.05)
+    gate = make_gate(tmp_path)
+    async with aioprocq.Queue() as told, WorkerPool(1, grace_period=0.01) as pool:
+        busy = pool.submit(jobs.tell_and_wait, told, str(gate))
+        await soon(told.get())
+        suspected: list[object] = []
+        monkeypatch.setattr(pool._crew, "_acquit", lambda *of: suspected.append(of))
+        with pytest.raises(TimeoutError):
+            await pool.run(jobs.pid, timeout=0.01)
+        again: list[int] = []
+        suspect = pool._crew._suspect
+        monkeypatch.setattr(
+            pool._crew, "_suspect", lambda: (again.append(1), suspect())
+        )
+        await reached(lambda: bool(again))
+        assert not suspected
+        assert not pool._crew._suspected
+        gate.write_bytes(b"!")
+        assert await soon(busy) == "passed"
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_coroutines_that_never_began_are_closed(concurrency):
+    lines: list[str] = []
+    async with WorkerPool(
+        1, concurrency=concurrency, output=lambda *of: lines.append(of[2])
+    ) as pool:
+        for delay in range(300):
+            future = pool.submit(jobs.double_async, 1)
+            for _ in range(delay % 20):
+                await asyncio.sleep(0)
+            future.cancel()
+        await calm(pool)
+    assert lines == []

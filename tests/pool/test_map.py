@@ -577,3 +577,49 @@ async def test_a_map_that_is_collected_in_the_midst_of_a_put_hangs_nobody(pool):
             del results
         await calm(pool)
         assert await soon(pool.run(jobs.double, 2)) == 4
+
+
+async def test_inputs_of_a_chunk_have_nothing_in_common(pool, fixed):
+    """What a call does to its argument does not depend on how many travel together."""
+    shared: dict[str, int] = {}
+    results = pool.map(jobs.count_calls_of, [(shared, n) for n in range(3 * CHUNK)])
+    assert await collect(results) == [1] * 3 * CHUNK
+
+
+async def test_an_input_that_does_not_unpickle_fails_alone(pool, fixed):
+    items = [jobs.BadInWorker() if n == 3 else [n] for n in range(CHUNK)]
+    results = pool.map(jobs.kind_of, items, return_exceptions=True)
+    found = await collect(results)
+    failure = found.pop(3)
+    assert found == ["list"] * (CHUNK - 1)
+    assert "arguments could not be unpickled in its worker" in failure.__notes__[0]
+
+
+async def test_a_queue_may_be_the_result_of_any_of_them(pool, fixed):
+    async with aioprocq.Queue() as queue:
+        results = pool.map(
+            jobs.give_now_and_then, itertools.product([queue], range(25))
+        )
+        found = await collect(results)
+    assert [type(one) for one in found] == [
+        int if n % 3 else aioprocq.Queue for n in range(25)
+    ]
+
+
+@pytest.mark.parametrize("code", [None, 0, 7, "seven"])
+@pytest.mark.parametrize("chunk", [1, 3])
+async def test_the_child_of_a_job_answers_nothing_and_serves_nobody(
+    pool, fixed, code, chunk
+):
+    worker = await soon(pool.run(jobs.pid))
+    status = {None: 0, 0: 0, 7: 7, "seven": 1}[code]
+    results = pool.map(jobs.fork_and_wait, [code] * chunk)
+    assert await collect(results) == [status] * chunk
+    assert {await soon(pool.run(jobs.pid)) for _ in range(10)} == {worker}
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+async def test_nor_does_one_that_raises(pool, fixed, chunk):
+    worker = await soon(pool.run(jobs.pid))
+    assert await collect(pool.map(jobs.fork_and_fail, range(chunk))) == [1] * chunk
+    assert await soon(pool.run(jobs.pid)) == worker

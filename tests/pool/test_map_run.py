@@ -1,6 +1,9 @@
 import asyncio
 
-from aioprocq.pool.map_run import MapRun, Outcome
+import pytest
+
+from aioprocq import RemoteError
+from aioprocq.pool.map_run import HEAVY, MapRun, Outcome
 
 from .map_targets import double
 from .stub_pool import StubPool
@@ -135,3 +138,55 @@ async def test_what_the_inputs_raise_is_kept_for_the_end():
     run.fill()
     assert run.take() == []
     assert run.finished
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_large_results_that_nobody_takes_hold_the_rest_back(ordered):
+    pool = StubPool(workers=4)
+    run = new_run(pool, range(100), ordered=ordered)
+    run.fill()
+    sent = pool.count
+    for _ in range(3):
+        tag, _ = pool.jobs[-1]
+        tag.weigh(HEAVY // 2)
+        pool.answer(-1)
+        run.fill()
+    assert pool.count == sent + 1, "two of them are heavy"
+    while pool.jobs:
+        pool.answer()
+    assert run.take()
+    assert run.weight == 0
+    run.fill()
+    assert pool.count > sent + 1
+
+
+async def test_of_an_asynchronous_source_too():
+    async def source():
+        for number in range(100):
+            yield number
+
+    pool = StubPool(workers=4)
+    run = new_run(pool, source())
+    run.weight = HEAVY
+    run.fill()
+    await asyncio.sleep(0)
+    run.fill()
+    assert pool.count == 0
+    run.weight = 0
+    run.fill()
+    assert pool.count > 0
+    run.close()
+
+
+async def test_a_source_that_is_cancelled_loses_no_results():
+    def source():
+        yield 1
+        raise asyncio.CancelledError
+
+    pool = StubPool()
+    run = new_run(pool, source())
+    run.fill()
+    pool.answer()
+    assert numbers(run.take()) == [0]
+    assert run.finished
+    assert isinstance(run.failure, RemoteError)

@@ -618,3 +618,11 @@ async def test_a_worker_killed_from_outside_is_replaced():
                     break
         assert await soon(pool.run(jobs.pid)) != before
         assert pool.statistics().restarts == 1
+
+
+async def test_an_exception_about_an_object_without_a_repr_is_itself():
+    """Its text has an address, which is another one here."""
+    async with WorkerPool(1) as pool:
+        with pytest.raises(KeyError) as caught:
+            await soon(pool.run(jobs.raise_key, 3))
+    assert caught.value.args[1] == 3

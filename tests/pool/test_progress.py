@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -100,3 +101,27 @@ def test_how_many_there_are_is_known_or_not():
         bar.advance()
         bar.close()
         bar.close()
+
+
+def test_it_is_drawn_again_by_time(monkeypatch):
+    """Slow calls are shown one by one, and quick ones do not wait for the terminal."""
+    pytest.importorskip("rich")
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    bar: Any = MapProgress(range(100), "what")
+    bar._bar.disable = False
+    drawn: list[float] = []
+
+    def update(task: object, *, completed: int, refresh: bool) -> None:
+        drawn.append(completed)
+
+    monkeypatch.setattr(bar._bar, "update", update)
+    for _ in range(5):
+        bar.advance()
+    assert drawn == [1]
+    now += 0.2
+    bar.advance(3)
+    assert drawn == [1, 8]
+    bar.advance()
+    bar.close()
+    assert drawn == [1, 8, 9]
