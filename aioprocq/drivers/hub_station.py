@@ -25,7 +25,10 @@ from .waiting import FutureWaiter, running_loop
 
 __all__ = ["HubStation"]
 
+_FENCE = 0.00005
+"""Seconds in which a store of another process has become visible here."""
 
+_MOST_FENCES = 40
 _MOST_QUICK = 256
 _MOST_FETCHES = 16
 """Times that a coroutine finds more in the rings before the loop has a turn.
@@ -468,7 +471,3 @@ class HubStation(HubWatch):
 def len_of(payload: Payload) -> int:
     """Bytes of a payload in a batch."""
     return min(size_of(payload), UNLIMITED)
-
-
-_FENCE = 0.00005
-_MOST_FENCES = 40

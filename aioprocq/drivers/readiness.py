@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import selectors
 
-__all__ = ["Readiness", "make_readiness", "poll"]
+__all__ = ["Readiness", "make_readiness", "poll", "poller_for", "wait_for"]
 
 
 class Readiness:

@@ -46,9 +46,10 @@ PATIENCE = 0.001
 """Seconds that sent items may lie unread while somebody else is blocked."""
 
 _READER_PATIENCE = 20
-_LOOKS = 4
 """How many times longer they may for a peer that was blocked when it was sent
 them: it is as idle as who waits, and taking them back costs them their order."""
+
+_LOOKS = 4
 
 
 class Dealer:

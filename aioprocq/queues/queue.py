@@ -15,6 +15,7 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable
+from contextlib import suppress
 from pickle import loads
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -190,7 +191,7 @@ class Queue(_Generic[T]):
                 if not await station.sleep(waiter, until):
                     raise QueueFull(full(self.name, self.maxsize))
                 if self._handle.closed:
-                    raise self._handle.station.shut_error()
+                    raise station.closed_error()
                 station.come_to_put(waiter)
                 done += station.put_batch(payloads[done:])
             finally:
@@ -423,8 +424,11 @@ class Queue(_Generic[T]):
                 return station.end_ask(0)[1]
             try:
                 await station.sleep(waiter, None)
-            finally:
-                value, found = station.end_ask(ident)
+            except BaseException:  # the owner may be gone, which is not to be told now
+                with suppress(OwnerLost, QueueClosed):
+                    station.end_ask(ident)
+                raise
+            value, found = station.end_ask(ident)
             if not self._handle.owner and value is not None:
                 return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from pickle import loads
 from threading import get_ident
 from typing import Any, Generic, TypeVar
@@ -15,7 +16,14 @@ from typing import Any, Generic, TypeVar
 from ..drivers.ring import SHORT, write_of, writes
 from ..drivers.station import Station
 from ..drivers.waiting import running_loop
-from ..errors import LoopMismatch, QueueEmpty, QueueFull, QueueShutDown
+from ..errors import (
+    LoopMismatch,
+    OwnerLost,
+    QueueClosed,
+    QueueEmpty,
+    QueueFull,
+    QueueShutDown,
+)
 from ..machines.lock_free import MISSING
 from ..machines.statistics import QueueStatistics
 from ..wire.ahead import Opened
@@ -157,7 +165,7 @@ class SyncQueue(Generic[T]):
                 if not station.block(waiter, until):
                     raise QueueFull(full(self.name, station.settings.maxsize))
                 if self._handle.closed:
-                    raise self._handle.station.shut_error()
+                    raise station.closed_error()
                 station.come_to_put(waiter)
                 done += station.put_batch(payloads[done:])
             finally:
@@ -241,7 +249,7 @@ class SyncQueue(Generic[T]):
                 if (got := take(holder)) is not None:
                     return got
                 raise station.shut_error()
-            waiter = station.new_waiter(linger=linger)
+            waiter, got = station.new_waiter(linger=linger), None
             station.begin_get(waiter)
             try:
                 self._handle.check_gets()  # a signal may have come between the two
@@ -249,7 +257,7 @@ class SyncQueue(Generic[T]):
                 self._handle.check_gets()
                 got = take(holder)
             finally:
-                station.end_get(waiter, took=waiter.woken)
+                station.end_get(waiter, took=got is not None)
             if got is not None:
                 return got
             if waiter.ended:
@@ -419,8 +427,11 @@ class SyncQueue(Generic[T]):
                 return station.end_ask(0)
             try:
                 woken = station.block(waiter, until)
-            finally:
-                value, found = station.end_ask(ident)
+            except BaseException:
+                with suppress(OwnerLost, QueueClosed):
+                    station.end_ask(ident)
+                raise
+            value, found = station.end_ask(ident)
             if not woken:
                 return None, found
             if not self._handle.owner and value is not None:

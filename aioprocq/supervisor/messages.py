@@ -36,7 +36,7 @@ class Drain(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """From a worker: the target is imported and about to be called."""
+    """From a worker: it is ready, in the sense of ``Supervisor.start``'s ``ready``."""
 
 
 class Finished(NamedTuple):

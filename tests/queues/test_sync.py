@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 from aioprocq import (
     JoinableQueue,
     LoopMismatch,
+    OwnerLost,
     Queue,
     QueueClosed,
     QueueEmpty,
@@ -429,3 +431,68 @@ def test_what_multiprocessing_has(make: Any) -> None:
     queue.cancel_join_thread()
     assert (queue.name, repr(queue)) == ("jobs", "<blocking face of queue 'jobs'>")
     assert queue.statistics().state == "open"
+
+
+def test_a_getter_that_is_woken_and_fails_passes_its_turn_on(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = faces.keep(Queue())
+    station = queue._handle.station
+    take, first = station.take, True
+
+    def fail_once(holder: object) -> object:
+        nonlocal first
+        if first and station.hub.store.waiting:
+            first = False
+            raise OSError("no descriptor")
+        return take(holder)
+
+    monkeypatch.setattr(station, "take", fail_once)
+    threads = [Thread(queue.sync.get) for _ in range(2)]
+    until(lambda: len(station.hub.dealer.getters) == 2)
+    queue.sync.put("x")
+    outcomes: set[object] = set()
+    for thread in threads:
+        try:
+            outcomes.add(thread.result())
+        except OSError:
+            outcomes.add("failed")
+    assert outcomes == {"failed", "x"}
+
+
+@pytest.mark.parametrize("gone", [OwnerLost, QueueClosed])
+def test_an_interruption_of_a_join_is_raised_though_the_owner_is_gone(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch, gone: type[Exception]
+) -> None:
+    queue = faces.keep(Queue())
+    station = queue._handle.station
+    queue.sync.put("x")
+
+    def interrupt(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    def lose(*_: object) -> None:
+        raise gone("it is gone")
+
+    monkeypatch.setattr(station, "block", interrupt)
+    monkeypatch.setattr(station, "end_ask", lose)
+    with pytest.raises(KeyboardInterrupt):
+        queue.sync.join()
+
+
+@pytest.mark.parametrize("gone", [OwnerLost, QueueClosed])
+async def test_so_is_a_cancellation(
+    on_loop: Faces, monkeypatch: pytest.MonkeyPatch, gone: type[Exception]
+) -> None:
+    queue = on_loop.keep(Queue())
+    await queue.put("x")
+    joining = asyncio.create_task(queue.join())
+    await asyncio.sleep(0)
+
+    def lose(*_: object) -> None:
+        raise gone("it is gone")
+
+    monkeypatch.setattr(queue._handle.station, "end_ask", lose)
+    joining.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await joining
