@@ -1,6 +1,7 @@
 """Runs a program as a user would: by itself, with warnings as errors."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 DEADLINE = 60.0
 
 
-def output_of(program: Path) -> str:
-    """What it printed. It has to end well, and to say nothing on standard error."""
+def output_of(program: Path, complaint: str = "") -> str:
+    """What it printed. It has to end well, and standard error to match `complaint`."""
     done = subprocess.run(
         [sys.executable, "-W", "error", program],
         capture_output=True,
@@ -18,6 +19,6 @@ def output_of(program: Path) -> str:
         timeout=DEADLINE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    if done.stderr or done.returncode:
+    if done.returncode or not re.fullmatch(complaint, done.stderr):
         raise AssertionError(f"exit status {done.returncode}: {done.stderr}")
     return done.stdout
