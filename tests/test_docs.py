@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import aioprocq
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+REFERENCE = "\n".join(page.read_text() for page in ROOT.glob("docs/reference/*.md"))
 
 every_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
@@ -54,3 +57,37 @@ def test_the_first_two_commands_of_the_readme_are_one_line_each():
     assert len(job) == len(tests) == 1
     assert "-m aioprocq" in job[0]
     assert "-m pytest" in tests[0]
+
+
+@pytest.mark.parametrize("name", aioprocq.__all__)
+def test_every_public_name_is_in_the_reference(name):
+    assert re.search(rf"`[^`\n]*\b{name}\b", REFERENCE)
+
+
+@pytest.mark.parametrize(
+    "kind", [aioprocq.Queue, aioprocq.JoinableQueue, aioprocq.SyncQueue]
+)
+def test_all_of_a_queue_is_in_its_reference(kind):
+    page = (ROOT / "docs" / "reference" / "queues.md").read_text()
+    if kind is aioprocq.SyncQueue:
+        _, _, page = page.partition("## The blocking face")
+        page, _, _ = page.partition("## Statistics")
+    public = {name for name in dir(kind) if not name.startswith("_")}
+    assert {name for name in public if not re.search(rf"`{name}\b", page)} == set()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        aioprocq.DeadLetter,
+        aioprocq.Delivery,
+        aioprocq.GroupStatistics,
+        aioprocq.PoolStatistics,
+        aioprocq.QueueStatistics,
+        aioprocq.WorkerEvent,
+        aioprocq.WorkerStatistics,
+    ],
+)
+def test_every_field_is_in_the_reference(kind):
+    public = {name for name in dir(kind) if not name.startswith("_")}
+    assert {name for name in public if not re.search(rf"`{name}\b", REFERENCE)} == set()
