@@ -51,6 +51,9 @@ PRINTED = {
         "flaky-0 made it, in attempt 3",
         "ValueError('a bug')",
     ],
+    "docs/how-to/several-queues.md": [
+        "['send a chair', 'send a lamp', 'take back a table']"
+    ],
     "docs/how-to/timeouts-and-cancellation.md": ["4504\ngiven up\nTrue"],
     "docs/tutorial/calling-functions.md": [
         '168\nTypeError: can only concatenate str (not "int") to str',
