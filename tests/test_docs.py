@@ -1,11 +1,13 @@
 """The pages: links lead somewhere, and the README's commands are one line each."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 import aioprocq
+from aioprocq.cli.arguments import parse
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -91,3 +93,37 @@ def test_all_of_a_queue_is_in_its_reference(kind):
 def test_every_field_is_in_the_reference(kind):
     public = {name for name in dir(kind) if not name.startswith("_")}
     assert {name for name in public if not re.search(rf"`{name}\b", REFERENCE)} == set()
+
+
+@pytest.mark.parametrize(
+    ("page", "call"),
+    [
+        ("pool", aioprocq.WorkerPool),
+        ("pool", aioprocq.WorkerPool.map),
+        ("pool", aioprocq.WorkerPool.run),
+        ("queues", aioprocq.JoinableQueue),
+        ("supervisor", aioprocq.Backoff),
+        ("supervisor", aioprocq.Supervisor.start),
+    ],
+)
+def test_every_parameter_is_in_the_reference(page, call):
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    names = set(inspect.signature(call).parameters) - {"self"}
+    documented = {name for name in names if re.search(rf"`[^`\n]*\b{name}\b", text)}
+    assert documented == names
+
+
+@pytest.mark.parametrize(
+    ("command", "page"),
+    [
+        ("bench", "reference/bench.md"),
+        ("demo", "reference/demo.md"),
+        ("map", "how-to/map-lines.md"),
+    ],
+)
+def test_every_option_of_a_command_is_on_its_page(command, page, capsys):
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    text = (ROOT / "docs" / page).read_text()
+    assert {one for one in options if not re.search(rf"`{one}\b", text)} == set()
