@@ -19,10 +19,30 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from collections.abc import Callable
 
 from .spinning import SPIN, Experience, is_idle
 
-__all__ = ["BusyPoll", "busy_poll_on"]
+__all__ = ["BusyPoll", "busy_poll_on", "take_turns"]
+
+
+async def take_turns(
+    experience: Experience, find: Callable[[], int], enough: int
+) -> None:
+    """Look in a few turns of the loop, until enough is found.
+
+    Cancellation: nothing was done.
+    """
+    end = time.monotonic() + SPIN
+    while True:
+        await asyncio.sleep(0)
+        found = find()
+        if found >= enough or time.monotonic() >= end or not is_idle():
+            break
+    if found > 0:
+        experience.succeeded()
+    else:
+        experience.failed()
 
 
 class BusyPoll:

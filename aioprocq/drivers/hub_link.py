@@ -40,6 +40,7 @@ class HubLink(HubLanes):
         self._neighbours = Neighbours()
         self._busy_poll: BusyPoll | None = None
         self._experience, self._expects = Experience(), False
+        self._room_experience = Experience()
         self._flush_due = self._write_up_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0

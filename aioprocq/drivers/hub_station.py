@@ -19,7 +19,9 @@ from ..machines.statistics import QueueStatistics
 from ..wire.frames import BATCH_BYTES, Ask
 from ..wire.page import OPEN, STATE, UNLIMITED, State
 from ..wire.payload import Payload, size_of
+from .busy_poll import take_turns
 from .hub_watch import HubWatch
+from .spinning import SPIN
 from .station import Token
 from .waiting import FutureWaiter, running_loop
 
@@ -37,6 +39,9 @@ One that finds many items counts for more.
 """
 
 _MANY = 64
+_MOST_AWAITED = 256
+"""Items that a queue may have of whose room a coroutine does not wait to be told."""
+
 _BURST = 0.00002
 """Seconds within which a put that follows another belongs to the same burst."""
 
@@ -172,6 +177,33 @@ class HubStation(HubWatch):
             else:
                 break
         return done
+
+    async def await_room(self, until: float | None) -> bool:
+        """Before waiting in a coroutine: look for room in a few turns of its loop.
+
+        Consumers that go through a batch make some without saying so, and then half of
+        what there may be goes together. Where that is much, they may say so all the
+        same: it is once for many items.
+        """
+        room = self.hub.room
+        if self.sized or room.line or room.maxsize > _MOST_AWAITED:
+            return False
+        if not self._by_record or (
+            until is not None and until - time.monotonic() < SPIN
+        ):
+            return False
+        if not self._room_experience.is_due():
+            return False
+        with self.lock:
+            self._carry_out()
+        enough = (room.maxsize + 1) // 2
+        await take_turns(self._room_experience, self._room, enough)
+        return True
+
+    def _room(self) -> int:
+        with self.lock:
+            hub = self.hub
+            return 0 if hub.room.line or hub.state is not OPEN else hub.free()[0]
 
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room."""

@@ -19,6 +19,7 @@ from ..wire import frames as wire
 from ..wire.frames import BATCH_BYTES, BATCH_ITEMS, Kind
 from ..wire.page import BELL, PUT, RING_TAIL, ROOM, UNBOUNDED
 from ..wire.payload import Parcel, Payload, size_of
+from .busy_poll import take_turns
 from .peer_link import GONE
 from .peer_waiting import PeerWaiting
 from .ring import SHORT, RingWriter, write_of, writes
@@ -225,13 +226,26 @@ class PeerPutting(PeerWaiting):
         The owner grants it there as it gets items, and tells of it once in a turn of
         its loop.
         """
+        machine, spinner = self._machine_to_look(until), self._room_spinner
+        if machine is None or not spinner.is_due():
+            return False
+        return spinner.look(partial(machine.has_room, 0))
+
+    async def await_room(self, until: float | None) -> bool:
+        """Before waiting in a coroutine: look for room in a few turns of its loop."""
+        machine, experience = self._machine_to_look(until), self._room_experience
+        if machine is None or not experience.is_due():
+            return False
+        await take_turns(experience, partial(machine.has_room, 0), 1)
+        return True
+
+    def _machine_to_look(self, until: float | None) -> Peer | None:
         machine = self.machine
         if machine is None or machine.sized or machine.lane_full or machine.putters:
-            return False
+            return None
         if until is not None and until - time.monotonic() < SPIN:
-            return False
-        spinner = self._room_spinner
-        return spinner.is_due() and spinner.look(partial(machine.has_room, 0))
+            return None
+        return machine
 
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room, or for the lane to have some."""

@@ -17,7 +17,7 @@ from ..machines.record import Waiter
 from ..wire.payload import Descriptor
 from .peer_link import PeerLink
 from .readiness import poll, poller_for, wait_for
-from .spinning import SPIN, Spinner
+from .spinning import SPIN, Experience, Spinner
 from .station import Settings, Station, driving, loopless, putting, tell_before_waiting
 from .transport import Lanes, Wakeup
 from .waiting import FutureWaiter, ThreadWaiter
@@ -45,6 +45,7 @@ class PeerWaiting(PeerLink):
         self._polled: tuple[list[int], select.poll] = [], select.poll()
         self._spinner = Spinner()
         self._room_spinner = Spinner()
+        self._room_experience = Experience()  # that of coroutines, likewise
         self._looked_with: tuple[list[int], select.poll] = [], select.poll()
 
     # Before waiting

@@ -227,6 +227,14 @@ class Station(Turns, ABC):
         """
         return False
 
+    async def await_room(self, until: float | None) -> bool:
+        """Before waiting in a coroutine: look for room in a few turns of its loop.
+
+        True: it has looked, so that anything may have happened; try to put again.
+        Cancellation: nothing was done.
+        """
+        return False
+
     @abstractmethod
     def begin_put(self, waiter: Waiter) -> None:
         """Let a putter wait for room."""

@@ -186,6 +186,13 @@ class Queue(_Generic[T]):
         done = 0
         while done < len(payloads):
             waiter = station.future_waiter(size=size_of(payloads[done]))
+            if await station.await_room(until):
+                if self._handle.closed:
+                    raise station.closed_error()
+                count = station.put_batch(payloads[done:])
+                done += count
+                if count:
+                    continue
             station.begin_put(waiter)
             try:
                 if not await station.sleep(waiter, until):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aioprocq.drivers import busy_poll, spinning
-from aioprocq.drivers.busy_poll import BusyPoll, busy_poll_on
+from aioprocq.drivers.busy_poll import BusyPoll, busy_poll_on, take_turns
 from aioprocq.drivers.ring import RINGS
 from aioprocq.drivers.spinning import SPIN, Experience
 
@@ -232,3 +232,40 @@ async def test_one_of_several_consumers_sleeps(stations: Stations) -> None:
     assert not kept.asked
     for station, waiter in zip((other, peer), waiters, strict=True):
         station.end_get(waiter, took=False)
+
+
+# Looking in a few turns for something that nobody tells of
+
+
+async def test_looking_ends_when_enough_is_found(time: Time) -> None:
+    found = iter([0, 1, 2, 5, 9])
+    experience: Any = Expectations()
+    await take_turns(experience, lambda: next(found), 3)
+    assert next(found) == 9
+    assert (experience.good, experience.bad) == (1, 0)
+
+
+@pytest.mark.parametrize("there", [0, 1])
+async def test_looking_ends_when_a_sleep_would_have_been_as_long(
+    time: Time, there: int
+) -> None:
+    looks = 0
+
+    def find() -> int:
+        nonlocal looks
+        looks += 1
+        return there
+
+    experience: Any = Expectations()
+    begun = time.now
+    await take_turns(experience, find, 3)
+    assert looks > 10
+    assert time.now - begun == pytest.approx(SPIN, rel=0.2)
+    assert (experience.good, experience.bad) == (there, 1 - there)
+
+
+async def test_nobody_looks_on_a_core_that_others_want(time: Time) -> None:
+    time.step = SPIN / 2
+    experience: Any = Expectations()
+    await take_turns(experience, lambda: 0, 1)
+    assert (experience.good, experience.bad) == (0, 1)

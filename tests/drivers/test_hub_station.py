@@ -3,13 +3,17 @@ from __future__ import annotations
 import asyncio
 import math
 import pickle
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from aioprocq import QueueShutDown
+from aioprocq import Queue, QueueClosed, QueueShutDown
+from aioprocq.drivers import busy_poll, spinning
 from aioprocq.drivers import hub_station as hub_module
 from aioprocq.drivers.hub_station import HubStation
+from aioprocq.drivers.spinning import SPIN
 from aioprocq.machines.store import Store
 from aioprocq.wire.frames import encode_want
 
@@ -449,3 +453,96 @@ def test_dead_letters_can_be_forgotten(stations: Stations) -> None:
     hub.forget_dead()
     assert len(hub.hub.store.dead) == 0
     assert hub.hub.store.unfinished == 0
+
+
+# Looking for room on the loop
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look lasts until there is room, whoever else wants the core."""
+    monkeypatch.setattr(busy_poll, "SPIN", DEADLINE)
+    monkeypatch.setattr(busy_poll, "is_idle", lambda: True)
+    monkeypatch.setattr(spinning, "_USEFUL", True)
+
+
+async def bounded_to_four(stations: Stations) -> HubStation:
+    """A queue that is full, and has a peer."""
+    hub, peer = stations.pair(maxsize=4)
+    peer.fetch()
+    await reached(lambda: hub._by_record)
+    put(hub, 1, 2, 3, 4)
+    assert not hub.put(payload(5))
+    return hub
+
+
+@pytest.mark.usefixtures("patient")
+async def test_half_of_the_room_is_looked_for(on_loop: Stations) -> None:
+    hub = await bounded_to_four(on_loop)
+    looking = asyncio.create_task(hub.await_room(None))
+    assert take(hub) == 1
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert not looking.done()
+    assert take(hub) == 2
+    assert await looking
+    assert hub.put_batch([payload(n) for n in (5, 6, 7)]) == 2
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_finds_it_is_not_told_of_it(on_loop: Stations) -> None:
+    hub = await bounded_to_four(on_loop)
+    handle: Any = SimpleNamespace(station=hub, settings=hub.settings, closed=False)
+    queue: Any = Queue.__new__(Queue)
+    queue._handle = handle
+    putting = asyncio.create_task(queue.put(5))
+    await asyncio.sleep(0)
+    assert [take(hub), take(hub)] == [1, 2]
+    await putting
+    assert not hub.hub.room.line
+
+
+@pytest.mark.usefixtures("patient")
+async def test_what_is_closed_while_somebody_looks_says_so(on_loop: Stations) -> None:
+    hub = await bounded_to_four(on_loop)
+    handle: Any = SimpleNamespace(station=hub, settings=hub.settings, closed=False)
+    queue: Any = Queue.__new__(Queue)
+    queue._handle = handle
+    putting = asyncio.create_task(queue.put(5))
+    await asyncio.sleep(0)
+    handle.closed = True
+    assert [take(hub), take(hub)] == [1, 2]
+    with pytest.raises(QueueClosed):
+        await putting
+
+
+@pytest.mark.parametrize("why", ["in vain", "soon", "line", "bytes", "alone", "many"])
+async def test_when_a_coroutine_does_not_look_for_room(
+    on_loop: Stations, why: str
+) -> None:
+    bounds: dict[str, Any] = {"bytes": {"max_bytes": 9}, "many": {"maxsize": 257}}
+    hub = on_loop.hub(**bounds.get(why, {"maxsize": 4}))
+    if why != "alone":
+        on_loop.peer(hub).fetch()
+        await reached(lambda: hub._by_record)
+    if why == "in vain":
+        hub._room_experience.failed()
+    elif why == "line":
+        put(hub, 1, 2, 3, 4)
+        waiter = hub.future_waiter(size=1)
+        hub.begin_put(waiter)
+    until_when = time.monotonic() + SPIN / 2 if why == "soon" else None
+    assert not await hub.await_room(until_when)
+    if why == "line":
+        hub.end_put(waiter)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_line_that_forms_meanwhile_comes_first(on_loop: Stations) -> None:
+    hub = await bounded_to_four(on_loop)
+    waiter = hub.future_waiter(size=1)
+    assert take(hub) == 1
+    assert hub._room() == 1
+    hub.hub.wait_to_put(waiter)
+    assert hub._room() == 0
+    hub.end_put(waiter)

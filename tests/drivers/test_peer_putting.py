@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import pickle
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from aioprocq import LoopMismatch, OwnerLost, QueueFull, QueueShutDown
+from aioprocq.drivers import busy_poll, spinning
 from aioprocq.drivers import peer_putting as module
 from aioprocq.drivers.ring import RING_BYTES, RINGS, RingReader
 from aioprocq.drivers.spinning import SPIN, Spinner
@@ -23,6 +25,7 @@ from aioprocq.wire.page import BELL, PUT, PUT_BYTES, ROOM, STATE, UNBOUNDED, Sta
 from aioprocq.wire.payload import pack_item
 
 from .stations import (
+    DEADLINE,
     LARGE,
     Stations,
     Thread,
@@ -30,6 +33,7 @@ from .stations import (
     drive,
     fill,
     put,
+    reached,
     take,
     until,
 )
@@ -620,3 +624,51 @@ def test_a_batch_that_lies_unread_rings_again(
     for _ in range(5 * BATCH_BYTES // len(text) // 2):
         assert put_one(peer, text)
     assert sent(dialled) == [wire.REPORT, wire.REPORT]
+
+
+# Looking for room on a loop
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look lasts until there is room, whoever else wants the core."""
+    monkeypatch.setattr(busy_poll, "SPIN", DEADLINE)
+    monkeypatch.setattr(busy_poll, "is_idle", lambda: True)
+    monkeypatch.setattr(spinning, "_USEFUL", True)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_coroutine_finds_room_in_a_turn_of_its_loop(on_loop: Stations) -> None:
+    hub, peer = on_loop.pair(maxsize=1)
+    peer.fetch()
+    await reached(lambda: hub.hub.dealer.peers)
+    put(hub, 1)
+    assert not peer.put(pickle.dumps(2, 5))
+    page = peer.machine.page  # type: ignore[union-attr]  # it is connected
+    page[ROOM] = page[PUT]
+    looking = asyncio.create_task(peer.await_room(None))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not looking.done()
+    page[ROOM] = page[PUT] + 1
+    assert await looking
+    assert peer.put(pickle.dumps(2, 5))
+
+
+@pytest.mark.parametrize("why", ["in vain", "soon", "first", "lane", "bytes", "nobody"])
+async def test_when_a_coroutine_does_not_look_for_room(
+    stations: Stations, why: str
+) -> None:
+    changes = {"max_bytes": 10} if why == "bytes" else {"maxsize": 1}
+    _, peer = connected(stations, **changes)
+    if why == "in vain":
+        peer._room_experience.failed()
+    elif why == "first":
+        peer.begin_put(peer.future_waiter(size=1))
+    elif why == "lane":
+        peer.machine.lane_full = True
+    elif why == "nobody":
+        with peer.lock:
+            peer._lose()
+    until_when = time.monotonic() + SPIN / 2 if why == "soon" else None
+    assert not await peer.await_room(until_when)

@@ -172,6 +172,13 @@ ITEM_ROWS: tuple[Row, ...] = (
         {STANDARD: 2.0, AIOPROCESSING: AGAINST_AIOPROCESSING},
         (FASTER_FIFO, *THREADS),
     ),
+    _small(
+        "bounded-owner",
+        "bounded to 100, owner → worker",
+        Flow(OWNER, BLOCKING, maxsize=100),
+        {AIOPROCESSING: AGAINST_AIOPROCESSING},
+        (STANDARD, FASTER_FIFO, *THREADS),
+    ),
     _round_trip(),
     _array("numpy-1", "NumPy 1 MiB, owner → worker that sums it", MIB),
     _array("numpy-16", "NumPy 16 MiB, owner → worker that sums it", 16 * MIB),
