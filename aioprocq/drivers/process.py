@@ -117,24 +117,26 @@ class Process:
 
         ``env``, ``stdout`` and ``stderr`` are this process's own if None; the
         standard input is empty. ``nice`` is added to this process's own niceness.
+        It starts with SIGINT blocked.
         OSError leaves nothing behind.
         """
-        # No preexec_fn: with it, Popen forks, which copies the page tables.
-        popen = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            pass_fds=pass_fds,
-            process_group=0,
-        )
-        # It is done with: a Popen that does not know this warns when it is collected,
-        # and later ones, from anywhere, would wait for its process.
-        popen.returncode = 0
+        pid = 0
+        # Until the child leads a group of its own, Ctrl-C reaches it too, and would
+        # end it. It inherits the mask, and has to unblock the signal itself.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            try:
+                pid = _spawn(command, pass_fds, env, stdout, stderr)
+            finally:
+                # Handlers run in here for what has arrived meanwhile; some raise.
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            if pid:
+                _end(pid)
+            raise
         if nice:
-            _lower(popen.pid, nice)
-        return cls(popen.pid)
+            _lower(pid, nice)
+        return cls(pid)
 
     def fileno(self) -> int:
         """The pidfd, which is readable once the process has exited; -1 if none."""
@@ -324,6 +326,29 @@ class _Polled(_Sight):
         if os.WIFSIGNALED(status):
             return Status(signal=os.WTERMSIG(status), core=os.WCOREDUMP(status))
         return Status(code=os.WEXITSTATUS(status))
+
+
+def _spawn(
+    command: Sequence[str],
+    pass_fds: Sequence[int],
+    env: Mapping[str, str] | None,
+    stdout: int | None,
+    stderr: int | None,
+) -> int:
+    # No preexec_fn: with it, Popen forks, which copies the page tables.
+    popen = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        pass_fds=pass_fds,
+        process_group=0,
+    )
+    # It is done with: a Popen that does not know this warns when it is collected,
+    # and later ones, from anywhere, would wait for its process.
+    popen.returncode = 0
+    return popen.pid
 
 
 def _kill_group(pid: int) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -202,6 +203,42 @@ def test_output_is_inherited_unless_said_otherwise(
 ) -> None:
     assert ended("/bin/echo", "inherited") == Status(code=0)
     assert capfd.readouterr().out == "inherited\n"
+
+
+def test_ctrl_c_does_not_reach_it_before_it_has_a_group_of_its_own() -> None:
+    script = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    assert ended(*PYTHON, script) == Status(code=0)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize("command", [FOREVER, ("/nonexistent/command",)])
+def test_a_mask_is_left_as_it_was(command: tuple[str, ...]) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            end(Process.start(command))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_ctrl_c_while_it_is_started_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    popen = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        started = popen(*args, **options)
+        signal.raise_signal(signal.SIGINT)
+        return started
+
+    before = leaks.Snapshot.take()
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Process.start(FOREVER)
+    assert not leaks.Snapshot.take().differs(before)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_command_that_is_not_there_leaves_nothing(sight: bool) -> None:

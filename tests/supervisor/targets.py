@@ -155,6 +155,7 @@ def tell_about_yourself(out: Any) -> None:
             "threads": threading.active_count(),
             "pgid": os.getpgrp() == os.getpid(),
             "sigint": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+            "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
             "env": os.environ.get("AIOPROCQ_TEST"),
             "home": os.environ.get("HOME"),
             "repr": repr(me),

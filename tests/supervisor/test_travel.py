@@ -70,6 +70,7 @@ async def test_a_worker_knows_what_it_is(monkeypatch):
             "threads": 1,
             "pgid": True,
             "sigint": True,
+            "blocked": set(),
             "env": "changed",
             "home": None,
             "repr": "<worker 'me-0' attempt=1 running>",
