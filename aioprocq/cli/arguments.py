@@ -17,6 +17,9 @@ __all__ = ["parse"]
 
 Command = Callable[[], int]
 
+MOST_WORKERS = 1024
+"""Each is a process with an interpreter of its own: more were typed by mistake."""
+
 
 def parse(arguments: Sequence[str] | None = None) -> Command:
     """Turn the arguments into a command that is ready to be called.
@@ -63,20 +66,26 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument(
         "--workers",
-        type=_at_least(1),
+        type=_whole(1, MOST_WORKERS),
         default=max(2, os.cpu_count() or 1),
         metavar="N",
-        help="worker processes (default: one a core, at least two: %(default)s)",
+        help=(
+            f"worker processes, {MOST_WORKERS} at the most "
+            "(default: one a core, at least two: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--kill",
-        type=_at_least(0),
+        type=_whole(0),
         default=0,
         metavar="N",
         help="kill N workers with SIGKILL on the way (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, metavar="S", help="makes the choice of kills repeatable"
+        "--seed",
+        type=_integer,
+        metavar="S",
+        help="makes the choice of kills repeatable",
     )
     parser.add_argument(
         "--check",
@@ -106,7 +115,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--rounds",
-        type=_at_least(1),
+        type=_whole(1),
         metavar="N",
         help="rounds for each contender (default: 5, with --quick 3)",
     )
@@ -152,20 +161,20 @@ def _add_calling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-j",
         "--workers",
-        type=_at_least(1),
+        type=_whole(1, MOST_WORKERS),
         metavar="N",
-        help="worker processes (default: one a core)",
+        help=f"worker processes, {MOST_WORKERS} at the most (default: one a core)",
     )
     parser.add_argument(
         "--concurrency",
-        type=_at_least(1),
+        type=_whole(1),
         default=1,
         metavar="N",
         help="async calls that a worker runs at once (default: %(default)s)",
     )
     parser.add_argument(
         "--retries",
-        type=_at_least(0),
+        type=_whole(0),
         default=0,
         metavar="N",
         help="repeat lines whose worker died, so many times (default: %(default)s)",
@@ -247,17 +256,37 @@ def _prepare_map(chosen: argparse.Namespace) -> Command:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds; write it as 2 or 0.5"
+        ) from None
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a time")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a time; give more than 0 seconds, or leave it out"
+        )
     return seconds
 
 
-def _at_least(minimum: int) -> Callable[[str], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
-        number = int(text)
-        if number < minimum:
-            raise argparse.ArgumentTypeError(f"{number} is less than {minimum}")
+        number = _integer(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        if most is not None and number > most:
+            raise argparse.ArgumentTypeError(
+                f"{number} is too many; {most} is the most"
+            )
         return number
 
     return whole_number
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number; write it in digits"
+        ) from None

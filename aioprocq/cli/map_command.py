@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from aioprocq.cli.line_calls import LineCall, WrongFunction, call_for, find_function
 from aioprocq.cli.lines import Lines, LinesFailed, Output, OutputGone
@@ -72,7 +73,8 @@ def run(options: Options) -> int:
         return asyncio.run(app.run(report))
     except (LinesFailed, WorkerError, OSError) as error:
         report.close()
-        return _complain(str(error), FAILURE)
+        code = _complain(str(error), FAILURE)
+        return code if app.signalled is None else app.signalled
     finally:
         logger.setLevel(level)
         report.close()
@@ -81,11 +83,16 @@ def run(options: Options) -> int:
 class LineMap:
     """One run over the lines of standard input.
 
+    Attributes:
+        signalled: what a shell expects after the signal that has stopped it.
+
     Raises:
         ValueError: an option is wrong.
     """
 
     def __init__(self, options: Options, call: LineCall) -> None:
+        self.signalled: int | None = None
+        self._entering: asyncio.Task[Any] | None = None
         self._pool = WorkerPool(
             options.workers,
             concurrency=options.concurrency,
@@ -107,15 +114,26 @@ class LineMap:
         self._report = report
         with StopSignals(self._stop, report.close) as signals:
             try:
-                async with self._pool:
-                    await self._write_results()
+                code = await self._map()
             except OutputGone:
                 code = BROKEN_PIPE
-            else:
-                report.sum_up()
-                code = FAILURE if report.failed else 0
+            except (asyncio.CancelledError, WorkerError):
+                # They may have had the signal as well, and have ended of it.
+                if signals.received is None or self._entering is None:
+                    raise
+                code = FAILURE
+            finally:
+                self.signalled = signals.exit_code
         # Ctrl-C in a terminal ends whoever reads the output, too.
-        return code if signals.exit_code is None else signals.exit_code
+        return code if self.signalled is None else self.signalled
+
+    async def _map(self) -> int:
+        self._entering = asyncio.current_task()
+        async with self._pool:
+            self._entering = None
+            await self._write_results()
+        self._report.sum_up()
+        return FAILURE if self._report.failed else 0
 
     async def _write_results(self) -> None:
         output = Output(STDOUT)
@@ -127,6 +145,10 @@ class LineMap:
             self._report.count(len(batch), _failures(batch))
 
     def _stop(self) -> None:
+        if self._entering is not None:
+            self._report.say("stopping: no line has been read\n")
+            self._entering.cancel()
+            return
         self._report.say(
             "stopping: what has been started is finished; "
             "the same signal again ends it at once\n"

@@ -95,6 +95,23 @@ def test_a_wrong_call_ends_with_2_and_a_reason(arguments, capsys):
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("demo --workers 1025", "1025 is too many; 1024 is the most"),
+        ("demo --seed some", "'some' is not a whole number; write it in digits"),
+        ("map a:b -j many", "'many' is not a whole number; write it in digits"),
+        ("map a:b -j 0", "0 is less than 1"),
+        ("map a:b --timeout soon", "'soon' is not a number of seconds; write it as 2"),
+        ("map a:b --timeout 0", "0 is not a time; give more than 0 seconds"),
+    ],
+)
+def test_the_reason_is_for_people(arguments, reason, capsys):
+    with pytest.raises(SystemExit):
+        parse(arguments.split())
+    assert reason in capsys.readouterr().err
+
+
 def test_says_its_version(capsys):
     with pytest.raises(SystemExit) as caught:
         parse(["--version"])

@@ -1,5 +1,6 @@
 """`python -m aioprocq map`, as a shell runs it."""
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -15,6 +16,10 @@ from pathlib import Path
 import pytest
 
 from aioprocq.cli import map_command
+from aioprocq.cli.line_calls import call_for
+from aioprocq.cli.map_command import Options
+from aioprocq.cli.map_report import Report
+from aioprocq.errors import WorkerError
 from tests.death.processes import is_gone, wait_until
 from tests.programs import ROOT
 
@@ -36,6 +41,10 @@ def run(text: str | bytes, *words: str, cwd: Path = ROOT) -> tuple[int, str, str
         cwd=cwd,
     )
     return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode()
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 class Running:
@@ -209,6 +218,7 @@ def test_a_line_is_answered_before_the_next_one_is_written(order, tmp_path):
         (("no_such_module:f",), "there is no module no_such_module;"),
         ((f"{HERE}:number",), "is not a function"),
         (("builtins:len", "-j", "0"), "0 is less than 1"),
+        (("builtins:len", "-j", "1025"), "1025 is too many; 1024 is the most"),
         (("builtins:len", "--retries", "-1"), "-1 is less than 0"),
         (("builtins:len", "--timeout", "0"), "0 is not a time"),
         (("builtins:len", "--timeout", "inf"), "inf is not a time"),
@@ -278,6 +288,27 @@ def test_a_signal_finishes_what_was_started(number, tmp_path):
         assert b"stopping" in app.app.stderr.readline()
         (tmp_path / "go").touch()
         assert app.end() == (128 + number, "held\nheld\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_its_workers_start(number, tmp_path):
+    with running(tmp_path, "builtins:len", "-j", "50", process_group=0) as app:
+        wait_until(lambda: len(children_of(app.app.pid)) >= 2)
+        # As a terminal does it: to the whole group.
+        os.killpg(app.app.pid, number)
+        assert app.end() == (128 + number, "", "stopping: no line has been read\n")
+
+
+def test_a_signal_while_a_worker_that_cannot_start_starts(monkeypatch, capsys):
+    app = map_command.LineMap(Options("builtins:len", workers=1), call_for(len, False))
+
+    async def refuse() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise WorkerError("it did not start")
+
+    monkeypatch.setattr(type(app._pool), "__aenter__", lambda self: refuse())
+    assert asyncio.run(app.run(Report(None, False))) == app.signalled == 143
+    assert "error" not in capsys.readouterr().err
 
 
 def test_a_signal_while_it_waits_for_a_line(tmp_path):
