@@ -5,6 +5,7 @@
   there is something, or room; a regular file, of which it never says so, at once.
   (uvloop sets the flag for whatever it watches: this is for asyncio's own loop.)
 - Nothing is read before a line is wanted, and then one block.
+- The loop has a turn after each block in which no line ends.
 - A line ends with a newline and with nothing else; the last one may do without. No
   byte is changed or lost.
 """
@@ -21,6 +22,8 @@ from typing import Self
 __all__ = ["LineSplitter", "Lines", "LinesFailed", "Output", "OutputGone"]
 
 BLOCK = 1 << 16
+LONGEST = 1 << 30
+"""Bytes in a line; what goes on for longer has no lines."""
 
 
 class LinesFailed(Exception):
@@ -36,6 +39,8 @@ class LineSplitter:
 
     def __init__(self) -> None:
         self._unfinished: list[bytes] = []
+        self.held = 0
+        """The bytes of the line that has not ended."""
 
     def feed(self, block: bytes) -> list[bytes]:
         """The lines that end in this block."""
@@ -43,16 +48,21 @@ class LineSplitter:
         rest = lines.pop()
         if lines:
             lines[0] = b"".join([*self._unfinished, lines[0]])
-            self._unfinished.clear()
+            self._forget()
         if rest:
             self._unfinished.append(rest)
+            self.held += len(rest)
         return lines
 
     def end(self) -> list[bytes]:
         """What comes after the last newline, if there is anything."""
         rest = b"".join(self._unfinished)
-        self._unfinished.clear()
+        self._forget()
         return [rest] if rest else []
+
+    def _forget(self) -> None:
+        self._unfinished.clear()
+        self.held = 0
 
 
 class Lines:
@@ -75,6 +85,8 @@ class Lines:
                 raise StopAsyncIteration
             await self._readable.wait()
             self._read()
+            if not self._lines:
+                await asyncio.sleep(0)  # of a file nobody waits for the next block
         return self._lines.popleft()
 
     def _read(self) -> None:
@@ -86,9 +98,17 @@ class Lines:
             raise LinesFailed(f"the input cannot be read: {error.strerror}") from error
         if block:
             self._lines += self._splitter.feed(block)
+            self._check_length()
         else:
             self._ended = True
             self._lines += self._splitter.end()
+
+    def _check_length(self) -> None:
+        if self._splitter.held > LONGEST:
+            raise LinesFailed(
+                f"a line of the input is longer than {LONGEST >> 20} MiB; "
+                "give it text, with a newline after each line"
+            )
 
 
 class Output:

@@ -97,6 +97,29 @@ async def test_a_file_is_read_and_written_at_once(tmp_path):
     assert found == [b"a"] * 100_000 + [b"b"]
 
 
+@pytest.fixture
+def zeros():
+    number = os.open("/dev/zero", os.O_RDONLY)
+    yield number
+    os.close(number)
+
+
+async def test_a_line_without_end_holds_up_nobody(zeros):
+    reading = asyncio.create_task(anext(Lines(zeros)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+
+
+async def test_and_is_given_up_when_it_is_too_long(zeros, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST", 1 << 20)
+    with pytest.raises(LinesFailed, match="longer than 1 MiB; give it text, with a"):
+        await anext(Lines(zeros))
+
+
 async def test_what_cannot_be_read_says_so(tmp_path):
     number = os.open(tmp_path, os.O_RDONLY)
     try:
