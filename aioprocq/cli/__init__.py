@@ -6,7 +6,6 @@ that users wait for: so nothing is imported here until a command is run.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -17,13 +16,16 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 is success, 1 a failure that was found, 2 a wrong call, 130 Ctrl-C.
+    0 is success, 1 a failure that was found, 2 a wrong call, 130 Ctrl-C, and 141 that
+    nobody reads the output.
     """
     try:
         from aioprocq.cli.arguments import parse
+        from aioprocq.cli.console import guarded
 
-        command = parse(arguments)
-        return command()
+        return guarded(lambda: parse(arguments)())
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        from aioprocq.cli.console import tell
+
+        tell("interrupted\n")
         return INTERRUPTED

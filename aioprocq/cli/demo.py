@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aioprocq.cli.console import complain, show
 from aioprocq.cli.counting_app import CountingApp, Outcome, Plan
 from aioprocq.cli.demo_report import as_json, as_text
 from aioprocq.cli.progress import new_progress
@@ -38,16 +39,16 @@ def run(options: Options) -> int:
     """Count, print what was found, and return the exit code."""
     folder, leave_out = _where(options.folder)
     if not folder.is_dir():
-        return _complain(f"{folder} is not a folder", MISUSE)
+        return complain(f"{folder} is not a folder", MISUSE)
     files = find_sources(folder, leave_out)
     plan = Plan(str(folder), files, options.workers, options.kills, options.seed)
     try:
         outcome = _count(plan)
     except (WorkerError, OSError) as error:
-        return _complain(str(error), FAILURE)
+        return complain(str(error), FAILURE)
     difference = _check(plan, outcome) if options.check else None
-    show = as_json if options.as_json else as_text
-    print(show(outcome, difference))
+    report = as_json if options.as_json else as_text
+    show(report(outcome, difference))
     return _verdict(outcome, difference)
 
 
@@ -77,13 +78,8 @@ def _check(plan: Plan, outcome: Outcome) -> list[str]:
 def _verdict(outcome: Outcome, difference: Sequence[str] | None) -> int:
     code = 0
     if outcome.given_up:
-        code = _complain(f"given up on: {', '.join(outcome.given_up)}", FAILURE)
+        code = complain(f"given up on: {', '.join(outcome.given_up)}", FAILURE)
     if difference:
         text = "\n  ".join(["the serial count differs:", *difference])
-        code = _complain(text, FAILURE)
-    return code
-
-
-def _complain(text: str, code: int) -> int:
-    print(f"error: {text}", file=sys.stderr)
+        code = complain(text, FAILURE)
     return code

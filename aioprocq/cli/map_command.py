@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from dataclasses import dataclass
 from typing import Any
 
+from aioprocq.cli.console import BROKEN_PIPE, complain
 from aioprocq.cli.line_calls import LineCall, WrongFunction, call_for, find_function
 from aioprocq.cli.lines import Lines, LinesFailed, Output, OutputGone
-from aioprocq.cli.map_report import Report, new_bar
+from aioprocq.cli.map_bar import new_bar
+from aioprocq.cli.map_report import Report
 from aioprocq.cli.stop_signals import StopSignals
 from aioprocq.errors import WorkerError
 from aioprocq.pool.map import Outcome
@@ -28,8 +29,6 @@ __all__ = ["Options", "run"]
 
 FAILURE = 1
 MISUSE = 2
-BROKEN_PIPE = 141
-"""What a shell reports of a program that ends as they do when nobody reads."""
 
 STDIN, STDOUT = 0, 1
 
@@ -53,15 +52,15 @@ def run(options: Options) -> int:
     """Call the function with every line, and return the exit code."""
     for number, what in ((STDIN, "input"), (STDOUT, "output")):
         if not _is_open(number):
-            return _complain(f"there is no standard {what}; it is closed", MISUSE)
+            return complain(f"there is no standard {what}; it is closed", MISUSE)
     try:
         call = call_for(find_function(options.place), options.as_json)
         app = LineMap(options, call)
         report = Report(new_bar(options.progress), options.traceback)
     except (WrongFunction, ValueError) as error:
-        return _complain(str(error), MISUSE)
+        return complain(str(error), MISUSE)
     except ImportError:
-        return _complain(
+        return complain(
             "--progress needs the package rich: pip install 'aioprocq[progress]'",
             MISUSE,
         )
@@ -73,7 +72,7 @@ def run(options: Options) -> int:
         return asyncio.run(app.run(report))
     except (LinesFailed, WorkerError, OSError) as error:
         report.close()
-        code = _complain(str(error), FAILURE)
+        code = complain(str(error), FAILURE)
         return code if app.signalled is None else app.signalled
     finally:
         logger.setLevel(level)
@@ -166,9 +165,3 @@ def _is_open(number: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _complain(text: str, code: int) -> int:
-    if sys.stderr is not None:
-        print(f"error: {text}", file=sys.stderr)
-    return code

@@ -7,19 +7,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
 
+from aioprocq.cli.console import tell
+from aioprocq.cli.map_bar import Bar
+from aioprocq.cli.progress import is_terminal
 from aioprocq.errors import RemoteError, WorkerCrashed
 
-__all__ = ["MapBar", "Report", "describe", "new_bar"]
+__all__ = ["Report", "describe"]
 
 LONGEST = 400
-REDRAW_INTERVAL = 0.1
 _FROM_WORKER = "aioprocq: in worker "
 
 
@@ -51,87 +50,15 @@ def _traceback_of(failure: BaseException) -> str:
     return ""
 
 
-class MapBar:
-    """Lines done, lines failed and the speed, drawn with the package rich.
-
-    Raises:
-        ImportError: rich is not installed.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        rich: Any = importlib.import_module("rich.progress")
-        console: Any = importlib.import_module("rich.console")
-        self._bar = rich.Progress(
-            rich.SpinnerColumn(),
-            rich.TextColumn("{task.completed} lines{task.fields[failed]}"),
-            rich.TextColumn("{task.fields[speed]} lines/s"),
-            rich.TimeElapsedColumn(),
-            console=console.Console(file=stream),
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._bar.add_task("", total=None, failed="", speed="0")
-        self._began = time.monotonic()
-        self._next_draw = 0.0
-        self._bar.start()
-
-    def update(self, done: int, failed: int) -> None:
-        """Draw, unless that was done a moment ago."""
-        now = time.monotonic()
-        if now < self._next_draw:
-            return
-        self._next_draw = now + REDRAW_INTERVAL
-        self._bar.update(
-            self._task,
-            completed=done,
-            failed=f", {failed} failed" if failed else "",
-            speed=f"{done / max(now - self._began, 1e-3):,.0f}",
-        )
-        self._bar.refresh()
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Wipe it out for as long as something else is written."""
-        self._bar.stop()
-        try:
-            yield
-        finally:
-            self._bar.start()
-
-    def close(self) -> None:
-        """Leave the terminal as it was found."""
-        self._bar.stop()
-
-
-def new_bar(wanted: bool | None) -> MapBar | None:
-    """The bar, if there is to be one; None for `wanted` leaves it to the terminal.
-
-    Raises:
-        ImportError: it is wanted, and rich is not installed.
-    """
-    if wanted is None:
-        # Results and a bar in one terminal are hard to read.
-        wanted = _is_terminal(sys.stderr) and not _is_terminal(sys.stdout)
-        if wanted and importlib.util.find_spec("rich") is None:
-            wanted = False
-    return MapBar(sys.stderr) if wanted else None
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()
-
-
 class Report:
     """Counts lines, and says what has failed."""
 
-    def __init__(self, bar: MapBar | None, with_tracebacks: bool) -> None:
+    def __init__(self, bar: Bar | None, with_tracebacks: bool) -> None:
         self.done = 0
         self.failed = 0
         self._bar = bar
         self._with_tracebacks = with_tracebacks
-        self._shares_terminal = bar is not None and _is_terminal(sys.stdout)
+        self._shares_terminal = bar is not None and is_terminal(sys.stdout)
 
     def count(self, done: int, failures: list[tuple[int, BaseException]]) -> None:
         """So many more lines are done; these of them, by their numbers, failed."""
@@ -150,10 +77,10 @@ class Report:
     def say(self, text: str) -> None:
         """Write to standard error, whole lines."""
         if self._bar is None:
-            _write(text)
+            tell(text)
             return
         with self._bar.aside():
-            _write(text)
+            tell(text)
 
     @contextmanager
     def results(self) -> Iterator[None]:
@@ -173,14 +100,4 @@ class Report:
         """Say how many lines have failed, if any have; nothing comes after that."""
         self.close()
         if self.failed:
-            _write(f"{self.failed} of {self.done} lines failed\n")
-
-
-def _write(text: str) -> None:
-    if sys.stderr is None:
-        return
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except OSError:
-        pass
+            tell(f"{self.failed} of {self.done} lines failed\n")

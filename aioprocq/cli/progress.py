@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import time
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
-__all__ = ["PlainProgress", "Progress", "SilentProgress", "new_progress"]
+__all__ = ["PlainProgress", "Progress", "SilentProgress", "is_terminal"]
+__all__ += ["new_console", "new_progress"]
 
 REDRAW_INTERVAL = 0.1
 BAR_WIDTH = 30
+_DUMB = ("dumb", "unknown")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal on which a line can be drawn over itself.
+
+    What rich takes to mean that there is none (TERM=dumb, TTY_INTERACTIVE=0) means it
+    here. None is a stream that was closed when the process started.
+    """
+    if stream is None or not stream.isatty():
+        return False
+    told = os.environ.get("TTY_COMPATIBLE"), os.environ.get("TTY_INTERACTIVE")
+    return os.environ.get("TERM", "").lower() not in _DUMB and "0" not in told
+
+
+def new_console(stream: TextIO) -> Any:
+    """A console of rich on a terminal; raises ImportError."""
+    rich = importlib.import_module("rich.console")
+    # It would look again, also at FORCE_COLOR, and write blank lines in the end.
+    return rich.Console(file=stream, force_terminal=True, force_interactive=True)
 
 
 class Progress(Protocol):
@@ -86,13 +108,12 @@ class RichProgress:
 
     def __init__(self, total: int, what: str, stream: TextIO) -> None:
         rich = importlib.import_module("rich.progress")
-        console = importlib.import_module("rich.console").Console(file=stream)
         self._bar = rich.Progress(
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
             rich.TextColumn(what + "  {task.fields[remark]}"),
             rich.TimeRemainingColumn(),
-            console=console,
+            console=new_console(stream),
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
@@ -115,9 +136,9 @@ class RichProgress:
         self._bar.stop()
 
 
-def new_progress(total: int, what: str, stream: TextIO) -> Progress:
+def new_progress(total: int, what: str, stream: TextIO | None) -> Progress:
     """The best bar for `stream`: none unless it is a terminal."""
-    if not stream.isatty():
+    if stream is None or not is_terminal(stream):
         return SilentProgress()
     try:
         return RichProgress(total, what, stream)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from aioprocq.cli import map_command
+from aioprocq.cli.console import BROKEN_PIPE
 from aioprocq.cli.line_calls import call_for
 from aioprocq.cli.map_command import Options
 from aioprocq.cli.map_report import Report
@@ -264,14 +265,10 @@ def test_output_that_cannot_be_written():
     )
 
 
-def test_rich_is_asked_for_and_not_there(tmp_path):
-    (tmp_path / "rich").mkdir()
-    (tmp_path / "rich" / "__init__.py").write_text("raise ImportError")
-    code, out, err = run("a\n", "builtins:len", "--progress", cwd=tmp_path)
-    assert (code, out) == (2, "")
-    assert err == (
-        "error: --progress needs the package rich: pip install 'aioprocq[progress]'\n"
-    )
+def test_progress_without_a_terminal_is_in_lines(tmp_path):
+    code, out, err = run("a\nbc\n", "builtins:len", "--progress")
+    assert (code, out) == (0, "1\n2\n")
+    assert err.startswith("2 lines, ")
 
 
 # Ending it
@@ -360,7 +357,7 @@ def test_when_nobody_reads_the_output_it_ends_quietly(tmp_path):
         assert app.line() == "A"
         app.stdout.close()
         app.write("b")
-        assert app.app.wait(DEADLINE) == map_command.BROKEN_PIPE
+        assert app.app.wait(DEADLINE) == BROKEN_PIPE
         assert app.app.stderr is not None
         assert app.app.stderr.read() == b""
 
@@ -498,3 +495,22 @@ def test_a_bar_in_a_terminal():
     with terminal(f"{command} --no-progress >/dev/null; echo code $?") as screen:
         screen.shows("code 0")
     assert " lines/s" not in screen.text
+
+
+def test_no_bar_where_a_line_cannot_be_drawn_over():
+    command = f"seq 10 | TERM=dumb {' '.join(MAP)} builtins:int"
+    with terminal(f"{command} >/dev/null; echo code $?") as screen:
+        screen.shows("code 0")
+    assert screen.text == "code 0\n"
+
+
+def test_rich_is_asked_for_and_not_there(tmp_path):
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("raise ImportError")
+    command = f"cd {tmp_path}; echo a | {' '.join(MAP)} builtins:len --progress"
+    with terminal(f"{command}; echo code $?") as screen:
+        screen.shows("code 2")
+    assert screen.text == (
+        "error: --progress needs the package rich: pip install 'aioprocq[progress]'\n"
+        "code 2\n"
+    )

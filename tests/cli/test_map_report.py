@@ -1,32 +1,17 @@
-import importlib.util
 import io
 import sys
 
 import pytest
 
-from aioprocq.cli import map_report
-from aioprocq.cli.map_report import Report, describe, new_bar
+from aioprocq.cli.map_bar import new_bar
+from aioprocq.cli.map_report import Report, describe
 from aioprocq.errors import RemoteError, WorkerCrashed
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+from tests.cli.test_map_bar import Terminal, on_terminal
 
 
 class Full(io.StringIO):
     def write(self, text: str) -> int:
         raise OSError("no space left")
-
-
-def on_terminal(monkeypatch, stdout) -> Terminal:
-    """A terminal as standard error. Not a fixture: pytest would put its own back."""
-    pytest.importorskip("rich")
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(sys, "stdout", stdout)
-    monkeypatch.setattr(map_report, "REDRAW_INTERVAL", 0.0)
-    return stream
 
 
 def noted(failure: Exception) -> Exception:
@@ -86,36 +71,6 @@ def test_does_without_a_standard_error(monkeypatch):
     report.say("lost, too\n")
 
 
-def test_no_bar_without_a_terminal(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert new_bar(None) is None
-    assert new_bar(False) is None
-
-
-def test_nor_where_the_results_are_written_to_one(monkeypatch):
-    on_terminal(monkeypatch, Terminal())
-    assert new_bar(None) is None
-
-
-def test_a_terminal_has_a_bar(monkeypatch):
-    terminal = on_terminal(monkeypatch, io.StringIO())
-    bar = new_bar(None)
-    assert bar is not None
-    bar.update(1234, 5)
-    bar.close()
-    assert "1234 lines, 5 failed" in terminal.getvalue()
-
-
-def test_a_bar_is_drawn_now_and_then(monkeypatch):
-    terminal = on_terminal(monkeypatch, io.StringIO())
-    monkeypatch.setattr(map_report, "REDRAW_INTERVAL", 3600.0)
-    bar = new_bar(True)
-    bar.update(1, 0)
-    bar.update(123456, 0)
-    bar.close()
-    assert "123456" not in terminal.getvalue(), "its speed has commas"
-
-
 def test_text_is_not_written_into_a_bar(monkeypatch):
     terminal = on_terminal(monkeypatch, Terminal())
     report = Report(new_bar(True), False)
@@ -137,15 +92,3 @@ def test_a_bar_stays_while_results_go_elsewhere(monkeypatch):
     with report.results():
         assert terminal.getvalue() == before
     report.close()
-
-
-def test_without_rich_there_is_none_unless_it_is_wanted(monkeypatch):
-    def refuse(name: str, *_: object) -> None:
-        raise ImportError(name)
-
-    on_terminal(monkeypatch, io.StringIO())
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert new_bar(None) is None
-    monkeypatch.setattr(importlib, "import_module", refuse)
-    with pytest.raises(ImportError):
-        new_bar(True)

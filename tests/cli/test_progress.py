@@ -7,8 +7,16 @@ from aioprocq.cli.progress import (
     PlainProgress,
     RichProgress,
     SilentProgress,
+    is_terminal,
     new_progress,
 )
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 class Terminal(io.StringIO):
@@ -21,6 +29,31 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_a_terminal_is_one_that_can_draw_over_a_line():
+    assert is_terminal(Terminal())
+    assert not is_terminal(io.StringIO())
+    assert not is_terminal(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TERM", "dumb"),
+        ("TERM", "unknown"),
+        ("TTY_COMPATIBLE", "0"),
+        ("TTY_INTERACTIVE", "0"),
+    ],
+)
+def test_the_environment_may_say_that_it_cannot(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    assert not is_terminal(Terminal())
+    assert isinstance(new_progress(10, "files", Terminal()), SilentProgress)
+
+
+def test_is_silent_where_standard_error_is_closed():
+    assert isinstance(new_progress(10, "files", None), SilentProgress)
 
 
 def test_is_silent_where_there_is_no_terminal():

@@ -12,7 +12,8 @@ from aioprocq.cli.bench import environment, plot, report
 from aioprocq.cli.bench.model import BenchError, Row, RowResult, Setting, is_installed
 from aioprocq.cli.bench.rows import choose
 from aioprocq.cli.bench.runner import Scale, run_row
-from aioprocq.cli.progress import PlainProgress, Progress, SilentProgress
+from aioprocq.cli.console import complain, show, tell
+from aioprocq.cli.progress import PlainProgress, Progress, SilentProgress, is_terminal
 
 __all__ = ["Options", "run"]
 
@@ -57,16 +58,16 @@ def run(options: Options) -> int:
         _check_loop(options.loop)
         _check_writable(options)
     except (BenchError, OSError) as error:
-        return _complain(error, MISUSE)
+        return complain(str(error), MISUSE)
     if options.list_rows:
-        print("\n".join(f"{row.name:<20}{row.title}" for row in rows))
+        show("\n".join(f"{row.name:<20}{row.title}" for row in rows))
         return 0
     try:
         benchmark = _Benchmark(rows, options)
         benchmark.measure()
         benchmark.write_files()
     except (BenchError, OSError) as error:
-        return _complain(error, FAILURE)
+        return complain(str(error), FAILURE)
     return FAILURE if benchmark.failed else 0
 
 
@@ -107,24 +108,25 @@ class _Benchmark:
         # Taken at the start: the load that the run itself makes is none of it.
         self._environment = environment.describe()
         # The plain bar: it can be wiped out while a row of the table is printed.
-        bar = PlainProgress(len(rows), "rows", sys.stderr)
-        self._progress: Progress = bar if sys.stderr.isatty() else SilentProgress()
+        self._progress: Progress = SilentProgress()
+        if is_terminal(sys.stderr):
+            self._progress = PlainProgress(len(rows), "rows", sys.stderr)
 
     def measure(self) -> None:
         """Print the table, row by row."""
         started = time.monotonic()
         if note := environment.busy_note(os.getloadavg()[0], os.cpu_count() or 1):
-            print(note, file=sys.stderr)
+            tell(f"{note}\n")
         try:
-            print(report.HEADER)
+            show(report.HEADER)
             for number, row in enumerate(self._rows):
                 elapsed = time.monotonic() - started
                 self._measure_row(number, row, elapsed)
         finally:
             self._progress.close()
         for reason in self._absent():
-            print(f"not compared with: {reason}")
-        print(f"\n{self._summary()}, in {time.monotonic() - started:.0f} s")
+            show(f"not compared with: {reason}")
+        show(f"\n{self._summary()}, in {time.monotonic() - started:.0f} s")
 
     def _measure_row(self, number: int, row: Row, elapsed: float) -> None:
         scale = self._options.scale
@@ -143,7 +145,7 @@ class _Benchmark:
             self._skip(row, f"{row.ours.name} failed: {failure}")
             return
         self._results.append(result)
-        print("\n".join(report.table_lines(result)), flush=True)
+        show("\n".join(report.table_lines(result)))
 
     def _absent(self) -> list[str]:
         """Who was not there, with the reason."""
@@ -155,7 +157,7 @@ class _Benchmark:
 
     def _skip(self, row: Row, reason: str) -> None:
         self._skipped[row.name] = reason
-        print(f"{row.title}: not measured, {reason}", flush=True)
+        show(f"{row.title}: not measured, {reason}")
 
     def _summary(self) -> str:
         verdicts = [
@@ -183,8 +185,3 @@ class _Benchmark:
             note = environment.one_line(environment.PACKAGES)
             table = report.as_markdown(self._results, self._skipped, note)
             options.table_file.write_text(table + "\n", encoding="utf-8")
-
-
-def _complain(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return code
