@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from aioprocq.cli.lines import LinesFailed, OutputGone
+from aioprocq.cli.reasons import printable
 
 __all__ = ["BROKEN_PIPE", "complain", "guarded", "show", "tell"]
 
@@ -55,7 +56,7 @@ def tell(text: str) -> None:
 
 def complain(text: str, code: int) -> int:
     """Say what went wrong, and give back the exit code."""
-    tell(f"error: {text}\n")
+    tell(f"error: {printable(text)}\n")
     return code
 
 

@@ -13,6 +13,7 @@ from aioprocq.cli.console import complain, show
 from aioprocq.cli.counting_app import CountingApp, Outcome, Plan
 from aioprocq.cli.demo_report import as_json, as_text
 from aioprocq.cli.progress import new_progress
+from aioprocq.cli.reasons import reason_of
 from aioprocq.cli.source_files import count_file, find_sources, standard_library
 from aioprocq.cli.totals import describe_difference
 from aioprocq.errors import WorkerError
@@ -45,7 +46,7 @@ def run(options: Options) -> int:
     try:
         outcome = _count(plan)
     except (WorkerError, OSError) as error:
-        return complain(str(error), FAILURE)
+        return complain(reason_of(error), FAILURE)
     difference = _check(plan, outcome) if options.check else None
     report = as_json if options.as_json else as_text
     show(report(outcome, difference))

@@ -20,6 +20,7 @@ from aioprocq.cli.line_calls import LineCall, WrongFunction, call_for, find_func
 from aioprocq.cli.lines import Lines, LinesFailed, Output, OutputGone
 from aioprocq.cli.map_bar import new_bar
 from aioprocq.cli.map_report import Report
+from aioprocq.cli.reasons import reason_of
 from aioprocq.cli.stop_signals import StopSignals
 from aioprocq.errors import WorkerError
 from aioprocq.pool.map import Outcome
@@ -72,7 +73,8 @@ def run(options: Options) -> int:
         return asyncio.run(app.run(report))
     except (LinesFailed, WorkerError, OSError) as error:
         report.close()
-        code = complain(str(error), FAILURE)
+        text = str(error) if isinstance(error, LinesFailed) else reason_of(error)
+        code = complain(text, FAILURE)
         return code if app.signalled is None else app.signalled
     finally:
         logger.setLevel(level)

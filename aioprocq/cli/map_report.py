@@ -1,6 +1,7 @@
 """What `python -m aioprocq map` says on standard error.
 
 - One line for each input line that has failed; its traceback only if asked for.
+- Nothing of what a function raises steers the terminal; what it prints may.
 - A progress bar never gets in the way of text: it is wiped out, and drawn again.
 - Nothing that goes wrong with standard error ends anything.
 """
@@ -14,38 +15,33 @@ from contextlib import contextmanager
 from aioprocq.cli.console import tell
 from aioprocq.cli.map_bar import Bar
 from aioprocq.cli.progress import is_terminal
-from aioprocq.errors import RemoteError, WorkerCrashed
+from aioprocq.cli.reasons import in_one_line, named, printable
+from aioprocq.errors import WorkerCrashed
 
 __all__ = ["Report", "describe"]
 
-LONGEST = 400
 _FROM_WORKER = "aioprocq: in worker "
 
 
 def describe(number: int, failure: BaseException, with_traceback: bool = False) -> str:
     """The line for input line `number`, and what was asked for below it."""
-    text = f"line {number}: {_in_one_line(failure)}\n"
+    text = f"line {number}: {_why(failure)}\n"
     if with_traceback:
         text += _traceback_of(failure)
     return text
 
 
-def _in_one_line(failure: BaseException) -> str:
+def _why(failure: BaseException) -> str:
     if isinstance(failure, WorkerCrashed):
         attempts = f" in attempt {failure.attempt}" if failure.attempt > 1 else ""
-        text = f"WorkerCrashed: its worker died of {failure.status}{attempts}"
-    elif isinstance(failure, RemoteError):
-        text = str(failure)  # which begins with the name of what was raised
-    else:
-        text = f"{type(failure).__name__}: {failure}"
-    text = " ".join(text.split()).removesuffix(":")
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+        return f"WorkerCrashed: its worker died of {failure.status}{attempts}"
+    return in_one_line(named(failure))
 
 
 def _traceback_of(failure: BaseException) -> str:
     for note in getattr(failure, "__notes__", ()):
         if note.startswith(_FROM_WORKER):
-            lines = note.split("\n")[1:]
+            lines = printable(note).split("\n")[1:]
             return "".join(f"    {line}\n" for line in lines)
     return ""
 

@@ -1,4 +1,5 @@
 import io
+import resource
 import subprocess
 import sys
 
@@ -24,8 +25,11 @@ class Refusing(io.StringIO):
 def test_says_what_it_is_told(capsys):
     show("result")
     tell("remark\n")
-    assert complain("it failed", 2) == 2
-    assert capsys.readouterr() == ("result\n", "remark\nerror: it failed\n")
+    assert complain("it failed:\n\x1b[2J", 2) == 2
+    assert capsys.readouterr() == (
+        "result\n",
+        "remark\nerror: it failed:\n\\x1b[2J\n",
+    )
 
 
 def test_a_closed_standard_error_takes_everything(monkeypatch, capsys):
@@ -60,6 +64,17 @@ def test_a_command_ends_with_its_own_code_or_with_that_of_its_output(capsys):
     assert capsys.readouterr().err == "error: it is full\n"
 
 
+@pytest.mark.parametrize("words", ["map builtins:len -j 30", "demo . --workers 30"])
+def test_too_few_descriptors_are_told_of(words, tmp_path):
+    code, err = run(words, tmp_path, preexec_fn=few_descriptors)
+    assert code == 1
+    assert b"Too many open files; raise the limit (ulimit -n), or have fewer" in err
+
+
+def few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+
+
 FULL = b"error: the output cannot be written: No space left on device\n"
 BUFFERED = {k: v for k, v in ENVIRONMENT.items() if k != "PYTHONUNBUFFERED"}
 AIOPROCQ = (sys.executable, "-W", "error", "-m", "aioprocq")
@@ -69,7 +84,7 @@ COMMANDS = ["--help", "bench --list", "demo ."]
 def run(words: str, cwd: object, **streams: object) -> tuple[int, bytes]:
     done = subprocess.run(  # type: ignore[call-overload]  # the streams
         [*AIOPROCQ, *words.split()],
-        **{"stderr": subprocess.PIPE, **streams},
+        **{"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams},
         cwd=cwd,
         env=BUFFERED,
         timeout=DEADLINE,

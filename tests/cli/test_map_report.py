@@ -32,6 +32,7 @@ CRASHED = WorkerCrashed.describe("f", 2, "map-0", "signal SIGKILL")
         (CRASHED, "WorkerCrashed: its worker died of signal SIGKILL in attempt 2"),
         (RemoteError.describe("app.Odd", "no", (), "..."), "app.Odd: no"),
         (ValueError("x" * 1000), "ValueError: " + "x" * 387 + "…"),
+        (ValueError("\x1b[2J"), r"ValueError: \x1b[2J"),
     ],
 )
 def test_a_failure_is_one_short_line(failure, text):
@@ -42,6 +43,12 @@ def test_with_the_workers_traceback():
     text = describe(3, noted(ValueError("no")), with_traceback=True)
     assert text == "line 3: ValueError: no\n    Traceback:\n      here\n    Oops: no\n"
     assert describe(3, ValueError("no"), True) == "line 3: ValueError: no\n"
+
+
+def test_a_traceback_does_not_steer_the_terminal_either():
+    failure = ValueError("no")
+    failure.add_note("aioprocq: in worker of the pool:\nOops:\t\x1b[2J")
+    assert describe(3, failure, True).endswith("\n    Oops:\t\\x1b[2J\n")
 
 
 def test_counts_and_sums_up(capsys):
