@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pickle
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -82,7 +83,7 @@ def find_function(place: str) -> Callable[[str], Any]:
         raise WrongFunction(
             f"{place!r} is not the place of a function; write it as module:function"
         )
-    found = _import(name)
+    found = _import(name, path)
     for part in path.split("."):
         try:
             found = getattr(found, part)
@@ -93,27 +94,49 @@ def find_function(place: str) -> Callable[[str], Any]:
     return function
 
 
-def _import(name: str) -> Any:
+def _import(name: str, path: str) -> Any:
     import sys
 
+    if "/" in name:
+        raise WrongFunction(_as_in_an_import(name, path))
     try:
         # What a module prints is not a result.
         with redirect_stdout(sys.stderr):
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise WrongFunction(
-                f"there is no module {error.name}; start where it can be imported, "
-                "and write it as in an import: package.module"
-            ) from None
-        raise WrongFunction(f"{name} cannot be imported: {error}") from error
+            raise WrongFunction(_not_found(name, path, error.name)) from None
+        raise _failed(name, error) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        kind = type(error).__name__
-        raise WrongFunction(
-            f"{name} cannot be imported: {kind}: {error}".rstrip(": ")
-        ) from error
+        raise _failed(name, error) from error
+
+
+def _not_found(name: str, path: str, missing: str) -> str:
+    if name.endswith(".py"):
+        return _as_in_an_import(name, path)
+    return (
+        f"there is no module {missing}; start where it can be imported, "
+        "and write it as in an import: package.module"
+    )
+
+
+def _as_in_an_import(file: str, path: str) -> str:
+    *folders, name = os.path.normpath(file.removesuffix(".py")).split("/")
+    if folders and folders[0] in ("", ".."):
+        right = f"start in {os.path.dirname(file)}, and write {name}:{path}"
+    else:
+        right = f"write {'.'.join([*folders, name])}:{path}"
+    return f"{file} is a file, and not the name of a module; {right}"
+
+
+def _failed(name: str, error: BaseException) -> WrongFunction:
+    # Workers import this module, and have no use for these.
+    from aioprocq.cli.reasons import named
+    from aioprocq.cli.tracebacks import place_of
+
+    return WrongFunction(f"{name} cannot be imported: {named(error)}{place_of(error)}")
 
 
 def _check(found: object, place: str) -> None:

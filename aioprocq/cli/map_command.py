@@ -15,13 +15,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from aioprocq.cli.console import BROKEN_PIPE, complain
+from aioprocq.cli.console import BROKEN_PIPE, complain, tell
 from aioprocq.cli.line_calls import LineCall, WrongFunction, call_for, find_function
 from aioprocq.cli.lines import Lines, LinesFailed, Output, OutputGone
 from aioprocq.cli.map_bar import new_bar
-from aioprocq.cli.map_report import Report
+from aioprocq.cli.map_report import Report, indented
 from aioprocq.cli.reasons import reason_of
 from aioprocq.cli.stop_signals import StopSignals
+from aioprocq.cli.tracebacks import render
 from aioprocq.errors import WorkerError
 from aioprocq.pool.map import Outcome
 from aioprocq.pool.pool import WorkerPool
@@ -59,7 +60,10 @@ def run(options: Options) -> int:
         app = LineMap(options, call)
         report = Report(new_bar(options.progress), options.traceback)
     except (WrongFunction, ValueError) as error:
-        return complain(str(error), MISUSE)
+        code = complain(str(error), MISUSE)
+        if options.traceback and error.__cause__ is not None:
+            tell(indented(render(error.__cause__)))
+        return code
     except ImportError:
         return complain(
             "--progress needs the package rich: pip install 'aioprocq[progress]'",

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,9 +17,10 @@ from aioprocq.cli.console import tell
 from aioprocq.cli.map_bar import Bar
 from aioprocq.cli.progress import is_terminal
 from aioprocq.cli.reasons import in_one_line, named, printable
+from aioprocq.cli.tracebacks import without_library
 from aioprocq.errors import WorkerCrashed
 
-__all__ = ["Report", "describe"]
+__all__ = ["Report", "describe", "indented"]
 
 _FROM_WORKER = "aioprocq: in worker "
 
@@ -41,9 +43,13 @@ def _why(failure: BaseException) -> str:
 def _traceback_of(failure: BaseException) -> str:
     for note in getattr(failure, "__notes__", ()):
         if note.startswith(_FROM_WORKER):
-            lines = printable(note).split("\n")[1:]
-            return "".join(f"    {line}\n" for line in lines)
+            return indented(without_library(note.partition("\n")[2]))
     return ""
+
+
+def indented(rendered: str) -> str:
+    """A traceback, to be read below the line that it belongs to."""
+    return textwrap.indent(printable(rendered).rstrip("\n") + "\n", "    ")
 
 
 class Report:

@@ -34,6 +34,11 @@ def test_finds_a_function_where_it_is(place, function):
         ("builtins:", "write it as module:function"),
         (":len", "write it as module:function"),
         ("no.such:f", "there is no module no;"),
+        ("./t:f", "./t is a file, and not the name of a module; write t:f"),
+        ("t.py:f.g", "t.py is a file, and not the name of a module; write t:f.g"),
+        ("./a/b/t.py:f", "; write a.b.t:f"),
+        ("../t.py:f", "; start in .., and write t:f"),
+        ("/a/b/t.py:f", "; start in /a/b, and write t:f"),
         ("tests.cli.nothing:f", "there is no module tests.cli.nothing;"),
         (f"{HERE}:nothing", f"the module {HERE} has no nothing"),
         (f"{HERE}:number", f"{HERE}:number is not a function, but of type int"),
@@ -50,17 +55,23 @@ def test_says_what_is_wrong_with_another(place, reason):
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("import no_such_thing", "cannot be imported: No module named 'no_such_thing'"),
-        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
-        ("raise SystemExit", "cannot be imported: SystemExit"),
+        (
+            "import no_such_thing",
+            "ModuleNotFoundError: No module named 'no_such_thing'",
+        ),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit", "SystemExit"),
     ],
 )
 def test_says_why_a_module_cannot_be_imported(source, reason, tmp_path, monkeypatch):
-    (tmp_path / "broken_here.py").write_text(source)
+    path = tmp_path / "broken_here.py"
+    path.write_text(f"\n{source}")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(WrongFunction) as caught:
         find_function("broken_here:f")
-    assert str(caught.value) == f"broken_here {reason}"
+    assert str(caught.value) == (
+        f"broken_here cannot be imported: {reason} ({path}, line 2)"
+    )
 
 
 def test_control_c_while_a_module_is_imported(tmp_path, monkeypatch):

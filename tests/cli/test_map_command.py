@@ -164,7 +164,22 @@ def test_tracebacks_are_for_those_who_ask():
     _, _, err = run("1 / 0\n", f"{HERE}:evaluate", "--traceback")
     assert err.startswith("line 1: ZeroDivisionError: division by zero\n    Traceback")
     assert "    ZeroDivisionError: division by zero\n" in err
+    assert f'File "{ROOT}/aioprocq' not in err
     assert "Traceback" not in run("1 / 0\n", f"{HERE}:evaluate")[2]
+
+
+def test_nor_is_that_of_a_module_that_cannot_be_imported(tmp_path):
+    path = tmp_path / "broken_here.py"
+    path.write_text("1 / 0\n")
+    reason = (
+        "error: broken_here cannot be imported: "
+        f"ZeroDivisionError: division by zero ({path}, line 1)\n"
+    )
+    assert run("", "broken_here:f", cwd=tmp_path) == (2, "", reason)
+    code, _, err = run("", "broken_here:f", "--traceback", cwd=tmp_path)
+    assert code == 2
+    head = f'    Traceback (most recent call last):\n      File "{path}", line 1, in'
+    assert err.startswith(reason + head)
 
 
 def test_a_line_that_kills_its_worker_fails_alone():
