@@ -47,6 +47,27 @@ def test_not_even_the_first_process_of_an_app_sees_it(tmp_path):
     assert "KeyboardInterrupt" not in done.stderr
 
 
+KILLED = """
+import multiprocessing, os
+from aioprocq.cli.interrupts import interrupts_blocked
+
+with interrupts_blocked():
+    pass
+left = multiprocessing.get_context("spawn").Semaphore()
+os._exit(0)
+"""
+
+
+def test_what_a_killed_process_leaves_is_removed_without_a_word():
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_child_started_meanwhile_does_not_see_it():
     code = "import os; os.kill(os.getpid(), 2); print('alive')"
     with interrupts_blocked():

@@ -55,13 +55,14 @@ def run(options: Options) -> int:
     """Measure, print the table, write the files, and return the exit code."""
     try:
         rows = choose(options.only)
+        if options.list_rows:
+            show("\n".join(f"{row.name:<20}{row.title}" for row in rows))
+            return 0
+        _check_quick(options, rows)
         _check_loop(options.loop)
         _check_writable(options)
     except (BenchError, OSError) as error:
         return complain(str(error), MISUSE)
-    if options.list_rows:
-        show("\n".join(f"{row.name:<20}{row.title}" for row in rows))
-        return 0
     try:
         benchmark = _Benchmark(rows, options)
         benchmark.measure()
@@ -69,6 +70,15 @@ def run(options: Options) -> int:
     except (BenchError, OSError) as error:
         return complain(str(error), FAILURE)
     return FAILURE if benchmark.failed else 0
+
+
+def _check_quick(options: Options, rows: list[Row]) -> None:
+    """Who names a row wants it measured."""
+    long = [row.name for row in rows if row.long]
+    if options.quick and options.only and long:
+        raise BenchError(
+            f"{long[0]} is not part of --quick; leave out one of the two options"
+        )
 
 
 def _check_loop(loop: str) -> None:

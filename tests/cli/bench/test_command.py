@@ -68,9 +68,35 @@ def test_lists_the_rows(capsys):
 
 
 @pytest.mark.usefixtures("rows")
+def test_a_list_leaves_files_alone(tmp_path, capsys):
+    assert run(Options(list_rows=True, json_file=tmp_path / "a.json")) == 0
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_row_that_takes_long_is_no_part_of_a_quick_run(monkeypatch, capsys):
+    row = replace(make_row("a"), long=True)
+    monkeypatch.setattr(command, "choose", lambda names: [row])
+    assert run(Options(quick=True, only=("a",))) == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: a is not part of --quick; leave out one of the two options\n",
+    )
+    assert run(Options(only=("a",))) == 0
+    assert run(Options(quick=True)) == 0
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_does_without_a_terminal(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run(Options(quick=True)) == 0
+
+
+@pytest.mark.usefixtures("rows")
 def test_shows_on_a_terminal_what_it_is_doing(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stream)
     assert run(Options(quick=True)) == 0
     assert "a: starting" in stream.getvalue()
