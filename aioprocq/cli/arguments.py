@@ -102,7 +102,9 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="measure against what else is installed, on this machine",
         description=(
             "Measures in alternating rounds and prints medians and their ratios. "
-            "A mark that is missed is reported as it is; the exit code stays 0."
+            "A mark that is missed is reported as it is; the exit code is 0 then, too. "
+            "It is 1 only if something of this library failed, or what was measured "
+            "cannot be written."
         ),
     )
     parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
@@ -143,8 +145,9 @@ def _add_map(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
             "ends it at once."
         ),
         epilog=(
-            "exit code: 0 if all went well, 1 if a line failed, 2 for a wrong call, "
-            "130 or 143 after Ctrl-C or SIGTERM, 141 when nobody reads the output"
+            "exit code: 0 if all went well, 1 if a line failed or something else did, "
+            "2 for a wrong call, 130 or 143 after Ctrl-C or SIGTERM, 141 when nobody "
+            "reads the output"
         ),
     )
     parser.add_argument(
@@ -205,12 +208,19 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show how far it has come (default: if only stderr is a terminal)",
+        help=(
+            "show how far it has come: on a terminal with a bar, which needs rich "
+            "(pip install 'aioprocq[progress]'), elsewhere with a line every five "
+            "seconds (default: a bar, if only stderr is a terminal and rich is there)"
+        ),
     )
     parser.add_argument(
         "--traceback",
         action="store_true",
-        help="for lines that fail, show where in the function",
+        help=(
+            "for lines that fail, show where in the function; for a module that "
+            "cannot be imported, where in it"
+        ),
     )
 
 

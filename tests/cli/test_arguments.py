@@ -112,6 +112,21 @@ def test_the_reason_is_for_people(arguments, reason, capsys):
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("map", "a bar, which needs rich (pip install 'aioprocq[progress]')"),
+        ("map", "1024 at the most"),
+        ("bench", "It is 1 only if something of this library failed, or what was"),
+    ],
+)
+def test_the_help_says_what_happens(command, text, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    assert text in capsys.readouterr().out
+
+
 def test_says_its_version(capsys):
     with pytest.raises(SystemExit) as caught:
         parse(["--version"])
