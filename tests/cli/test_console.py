@@ -75,6 +75,13 @@ def few_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 
 
+def test_a_command_does_without_streams(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert guarded(lambda: complain("lost", 2)) == 2
+    show("lost")
+
+
 FULL = b"error: the output cannot be written: No space left on device\n"
 BUFFERED = {k: v for k, v in ENVIRONMENT.items() if k != "PYTHONUNBUFFERED"}
 AIOPROCQ = (sys.executable, "-W", "error", "-m", "aioprocq")

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from aioprocq.cli import map_bar
-from aioprocq.cli.map_bar import LINE_INTERVAL, MapLines, new_bar
+from aioprocq.cli.map_bar import LINE_INTERVAL, MapBar, MapLines, new_bar
 from tests.cli.test_progress import Clock
 
 
@@ -90,6 +90,15 @@ def test_a_bar_is_drawn_now_and_then(monkeypatch):
     bar.update(123456, 0)
     bar.close()
     assert "123456" not in terminal.getvalue(), "its speed has commas"
+
+
+def test_a_bar_is_wiped_out_for_what_else_is_written(monkeypatch):
+    terminal = on_terminal(monkeypatch, io.StringIO())
+    bar = new_bar(True)
+    assert isinstance(bar, MapBar)
+    with bar.aside():
+        assert terminal.getvalue().endswith("\x1b[2K")
+    bar.close()
 
 
 def test_without_rich_there_is_none_unless_it_is_wanted(monkeypatch):
