@@ -6,7 +6,7 @@ import pytest
 
 from aioprocq.cli import map_bar
 from aioprocq.cli.map_bar import LINE_INTERVAL, MapBar, MapLines, new_bar
-from tests.cli.test_progress import Clock
+from tests.cli.test_progress import Clock, real_terminal
 
 
 class Terminal(io.StringIO):
@@ -20,7 +20,7 @@ def on_terminal(monkeypatch, stdout) -> Terminal:
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(sys, "stdout", stdout)
-    monkeypatch.setenv("TERM", "xterm")
+    real_terminal(monkeypatch)
     monkeypatch.setattr(map_bar, "REDRAW_INTERVAL", 0.0)
     return stream
 

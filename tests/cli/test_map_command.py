@@ -452,7 +452,13 @@ def terminal(command: str) -> Iterator[Terminal]:
         shell = subprocess.Popen(
             # A shell that waits for Ctrl-C to pass tells the exit code afterwards.
             [sys.executable, "-c", LEAD, "bash", "-c", f"trap : INT; {command}"],
-            env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "80"},
+            env={
+                **ENVIRONMENT,
+                "TERM": "xterm",
+                "TTY_COMPATIBLE": "",
+                "TTY_INTERACTIVE": "",
+                "COLUMNS": "80",
+            },
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

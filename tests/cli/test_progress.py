@@ -12,11 +12,16 @@ from aioprocq.cli.progress import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch):
+def real_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the tests themselves are run in."""
     monkeypatch.setenv("TERM", "xterm")
     for name in ("TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _real_terminal(monkeypatch):
+    real_terminal(monkeypatch)
 
 
 class Terminal(io.StringIO):

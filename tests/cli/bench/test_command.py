@@ -11,6 +11,7 @@ from aioprocq.cli.bench.command import Options, run, why_not
 from aioprocq.cli.bench.model import BenchError
 from aioprocq.cli.bench.runner import Scale, run_row
 from tests.cli.bench.stand_in import make_contender, make_row, open_here
+from tests.cli.test_progress import real_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,7 @@ def test_does_without_a_terminal(monkeypatch, stream):
 def test_shows_on_a_terminal_what_it_is_doing(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
+    real_terminal(monkeypatch)
     monkeypatch.setattr(sys, "stderr", stream)
     assert run(Options(quick=True)) == 0
     assert "a: starting" in stream.getvalue()
