@@ -24,6 +24,9 @@ async def main():
     while child.is_alive():
         await asyncio.sleep(0.01)
     child.join()
+    # The owner looks what has become of everybody, so that what the child had not
+    # started on is back in its place, before the rest.
+    assert blocks.qsize() == BLOCKS - TAKEN
     left = [await blocks.get() for _ in range(BLOCKS - TAKEN)]
     assert [number for number, _ in left] == list(range(TAKEN, BLOCKS))
     assert blocks.empty()
