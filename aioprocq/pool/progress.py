@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from typing import Any
@@ -11,6 +12,12 @@ __all__ = ["MapProgress"]
 
 _EVERY = 0.1
 """Seconds from which on the bar is drawn again."""
+
+
+def _is_terminal() -> bool:
+    if sys.stderr is None or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stderr.isatty()
 
 
 class MapProgress:
@@ -35,7 +42,7 @@ class MapProgress:
             *rich.Progress.get_default_columns(),
             rich.MofNCompleteColumn(),
             console=console.Console(file=sys.stderr),
-            disable=not sys.stderr.isatty(),
+            disable=not _is_terminal(),
             auto_refresh=False,
         )
         self._task = self._bar.add_task(what, total=total)

@@ -125,3 +125,17 @@ def test_it_is_drawn_again_by_time(monkeypatch):
     bar.advance()
     bar.close()
     assert drawn == [1, 8, 9]
+
+
+@pytest.mark.parametrize("why", ["none", "dumb"])
+def test_where_nothing_can_be_drawn_it_is_silent(monkeypatch, why):
+    pytest.importorskip("rich")
+    terminal, other = pty.openpty()
+    with os.fdopen(other, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", None if why == "none" else stderr)
+        monkeypatch.setenv("TERM", "dumb")
+        bar = MapProgress(range(3), "what")
+        bar.advance()
+        bar.close()
+    assert read_all(terminal) == ""
+    os.close(terminal)
