@@ -3,7 +3,7 @@
 Invariants:
 
 * Nothing that was taken is lost for what goes wrong after it: that is for the next
-  get to raise, which finds the same, or is told.
+  get to raise.
 * Nothing more is taken once the handle has another station: it was closed here, or
   its process is draining.
 """
@@ -14,7 +14,6 @@ from collections.abc import Hashable
 from typing import Any
 
 from ..drivers.station import Station
-from ..errors import OwnerLost, QueueClosed, QueueShutDown
 from .handle import Handle
 from .packing import unpack
 
@@ -40,7 +39,5 @@ def take_more(
             if payload is None:
                 return
             items.append(unpack(station, payload, holder, None))
-    except (QueueShutDown, QueueClosed, OwnerLost):
-        return  # the next get finds the same
     except Exception as failure:
         handle.defer(failure)

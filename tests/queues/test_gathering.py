@@ -81,6 +81,8 @@ def test_an_owner_that_dies_meanwhile_takes_nothing_back(
 
     monkeypatch.setattr(station, where, lost)
     assert get_many(peer, 3) == ["a"]
+    with pytest.raises(OwnerLost, match="it is gone"):
+        get_many(peer, 3)
 
 
 @both
