@@ -191,3 +191,19 @@ def ask(station: Station, what: Ask) -> tuple[int | None, list[Any]]:
         return station.end_ask(0)
     station.block(waiter, time.monotonic() + DEADLINE)
     return station.end_ask(ident)
+
+
+def drive_until(hub: Any, predicate: Any) -> None:
+    """Drive a hub that has no loop until something holds."""
+
+    def drive() -> bool:
+        hub.drive()
+        return bool(predicate())
+
+    until(drive)
+
+
+def connect(hub: Any, *peers: PeerStation) -> None:
+    for peer in peers:
+        peer.fetch()
+    hub.drive()

@@ -5,14 +5,12 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from aioprocq import OwnerLost
 from aioprocq.drivers import hub_lanes as module
 from aioprocq.drivers.connection import Connection
-from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.transport import send_loaded
 from aioprocq.wire import frames as wire
 from aioprocq.wire.frames import Kind
@@ -23,32 +21,17 @@ from .stations import (
     LARGE,
     Stations,
     Thread,
+    connect,
+    drive_until,
     get,
     get_on_loop,
     put,
     reached,
-    until,
 )
 
 Logged = Callable[[], list[tuple[str, str]]]
 
 pytestmark = pytest.mark.timeout(30)
-
-
-def drive_until(hub: Any, predicate: Any) -> None:
-    """Drive a hub that has no loop until something holds."""
-
-    def drive() -> bool:
-        hub.drive()
-        return bool(predicate())
-
-    until(drive)
-
-
-def connect(hub: Any, *peers: PeerStation) -> None:
-    for peer in peers:
-        peer.fetch()
-    hub.drive()
 
 
 # Dials

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from aioprocq import LoopMismatch, OwnerLost
-from aioprocq.drivers.peer_station import PeerStation
 from aioprocq.drivers.station import loopless
 from aioprocq.wire.page import PUT, QSIZE
 
@@ -18,6 +17,8 @@ from .stations import (
     DEADLINE,
     Stations,
     Thread,
+    connect,
+    drive_until,
     get,
     get_on_loop,
     put,
@@ -28,22 +29,6 @@ from .stations import (
 Logged = Callable[[], list[tuple[str, str]]]
 
 pytestmark = pytest.mark.timeout(30)
-
-
-def drive_until(hub: Any, predicate: Any) -> None:
-    """Drive a hub that has no loop until something holds."""
-
-    def drive() -> bool:
-        hub.drive()
-        return bool(predicate())
-
-    until(drive)
-
-
-def connect(hub: Any, *peers: PeerStation) -> None:
-    for peer in peers:
-        peer.fetch()
-    hub.drive()
 
 
 # The event loop
