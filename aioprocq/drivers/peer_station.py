@@ -263,6 +263,16 @@ class PeerStation(PeerPutting):
                 self._tell()
             return done
 
+    def yield_if_asked(self) -> None:
+        """Something was settled without the lock, and the alert is a new one."""
+        self.guard()
+        with self.lock:
+            machine = self.machine
+            if machine is not None:
+                machine.yield_if_asked()
+                if machine.outbox:
+                    self._tell()
+
     def settle_anywhere(self) -> bool:
         """Ask for the oldest item held anywhere to be settled."""
         self.guard()

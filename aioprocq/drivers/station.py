@@ -129,7 +129,7 @@ class Station(Turns, ABC):
         self.machine: Peer | None = None
         #: What gives an item, and what settles one, without the lock; of a peer.
         self.free_items: Iterator[object] | None = None
-        self.free_settling: Iterator[None] | None = None
+        self.free_settling: Iterator[bool] | None = None
         #: Whether a coroutine has waited here, or begun a burst: who blocks may be on
         #: a loop, too.
         self.awaited = False
@@ -270,6 +270,9 @@ class Station(Turns, ABC):
     @abstractmethod
     def settle_held(self, holder: Hashable) -> bool:
         """``task_done``, as far as this process holds something."""
+
+    def yield_if_asked(self) -> None:
+        """Something was settled without the lock, and the alert is a new one."""
 
     @abstractmethod
     def settle_anywhere(self) -> bool:

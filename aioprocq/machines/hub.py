@@ -140,8 +140,8 @@ class Hub(HubState):
         if self.joiners or self.peer_joins:
             self._serve_joins()
         self._watch_hand_outs()
-        if self.deadline is None or self._glancing:
-            self._set_deadline(now)
+        if self.deadline is None and self._restless():
+            self.deadline = now + PATIENCE
         self.publish()
 
     # The parts of the above
@@ -343,25 +343,6 @@ class Hub(HubState):
             return True
         return self.state is not OPEN and self._begun()
 
-    def _set_deadline(self, now: float) -> None:
-        if self._restless():
-            self.deadline, self._glancing = now + PATIENCE, False
-        elif not self._awaits_settling():
-            self._glance = 0.0
-        elif self.deadline is None:
-            self._glance = min(max(_GLANCE, 2 * self._glance), _LONGEST_GLANCE)
-            self.deadline, self._glancing = now + self._glance, True
-
-    def _awaits_settling(self) -> bool:
-        # Of a peer that does not know yet that what it has besides was taken back: it
-        # thinks that what it settles is not the last, and only the page says so.
-        joins = bool(self.joiners or self.peer_joins)
-        asked = joins or self.state in (State.SHUT, State.DRAINED)
-        if not (asked and self.store.joinable):
-            return False
-        lanes = [p.lane for p in self.dealer.peers if p.lane.frozen]
-        return any(lane.holding or lane.in_air for lane in lanes)
-
     def check_invariants(self) -> None:
         """Raise AssertionError unless the invariants hold; after settle_down."""
         self.dealer.check_invariants()
@@ -382,11 +363,6 @@ class Hub(HubState):
 
 
 _POLL_TICKS = 3
-
-_GLANCE = 20 * PATIENCE
-_LONGEST_GLANCE = 16 * _GLANCE
-"""Seconds between two looks at what a slow peer may settle without saying so. The pause
-grows, so who waits for it waits longer than it takes, but only in proportion."""
 
 _HANDLERS: dict[int, Callable[[Hub, PeerRecord, bytes], None]] = {
     Kind.WANT: Hub._want,

@@ -70,8 +70,6 @@ class HubState:
         self._published = 0
         self._watching = False
         self._unseen = False
-        self._glancing = False  # whether the deadline is for a glance
-        self._glance = 0.0  # seconds until the next one
 
     # What the owner's process does
 

@@ -13,7 +13,8 @@ Invariants:
 * After an error, such as a RecursionError, a number is missing: then nobody asks again.
 * What finds a new alert has announced itself, takes nothing, and ends the run: there
   is one such announcement at most, and ``Settling.catch_up`` takes it back.
-* Only what was taken is settled, and only in the order in which it was.
+* Only what was taken is settled, and only in the order in which it was. The alert is
+  looked at after that.
 * After ``close`` nothing is announced, taken or settled.
 """
 
@@ -50,6 +51,8 @@ class LockFreeRun:
     """
 
     __slots__ = (
+        "_alerts",
+        "_calm",
         "_most",
         "_numbers",
         "handed",
@@ -72,7 +75,7 @@ class LockFreeRun:
         self.source = source
         self.handed, self.last = handed, handed + len(source)
         self.settled = -1
-        self.settling: Iterator[None] | None = None
+        self.settling: Iterator[bool] | None = None
         self._numbers = iter(range(handed + 1, self.last))
         self._most = iter(range(0))
         pages = repeat(page)
@@ -83,14 +86,20 @@ class LockFreeRun:
             turns = compress(pages, mine)
         # Each of these gets its next value from those above it, when it is asked.
         announced = map(setitem, turns, repeat(HANDED), self._numbers)
-        looks = zip(announced, map(getitem, pages, repeat(ALERT)), strict=False)
-        calm = takewhile(truth, map(eq, looks, repeat((None, alert))))
+        self._alerts = map(getitem, pages, repeat(ALERT))
+        self._calm = repeat((None, alert))
+        looks = zip(announced, self._alerts, strict=False)
+        calm = takewhile(truth, map(eq, looks, self._calm))
         self.items: Iterator[object] = map(
             deque.popleft, compress(repeat(source), calm)
         )
 
     def settle_from(self, page: Page, settled: int) -> None:
-        """Let ``next(run.settling)`` settle the oldest item held, if there is one."""
+        """Let ``next(run.settling)`` settle the oldest item held, if there is one.
+
+        It says whether the alert is as it was. If not, what is here may have been taken
+        back, so that nothing is left to get and report: see ``yield_if_asked``.
+        """
         self.settled = settled
         # How many items are left, at the most, when that one has been taken: what the
         # page says was handed out may have been announced only. If there is an error
@@ -100,7 +109,9 @@ class LockFreeRun:
         held = takewhile(truth, map(ge, self._most, left))
         turns = compress(repeat(page), held)
         oldest = range(settled + 1, self.last)
-        self.settling = map(setitem, turns, repeat(SETTLED), oldest)
+        announced = map(setitem, turns, repeat(SETTLED), oldest)
+        looks = zip(announced, self._alerts, strict=False)
+        self.settling = map(eq, looks, self._calm)
 
     def close(self) -> None:
         """End this, for all threads."""

@@ -84,7 +84,6 @@ class Peer(Settling):
         "answers",
         "attempts",
         "bouncing",
-        "epoch",
         "failure",
         "getters",
         "later",
@@ -105,7 +104,6 @@ class Peer(Settling):
         self.attempts = 0
         self.later: deque[tuple[int, int, Sequence[Payload] | Batch]] = deque()
         self.received = self.limit = 0
-        self.epoch = page[EPOCH]
         self.getters: deque[Waiter] = deque()
         self.answers: dict[int, Answer] = {}
         self.pace = Pace()
@@ -229,6 +227,11 @@ class Peer(Settling):
             self.outbox.append(wire.REPORT)
         return True
 
+    def yield_if_asked(self) -> None:
+        """Give back what is here and not handed out, if the hub has asked for it."""
+        if self.page[EPOCH] != self.epoch:
+            self._yield()
+
     def _yield(self) -> None:
         # Everything that was read before this moment belongs to the hub again,
         # and it sends nothing more until it has read this. Not what it had counted as
@@ -263,8 +266,7 @@ class Peer(Settling):
     def starving(self, now: float) -> None:
         """A get finds nothing here: note the pace."""
         self.pace.emptied(now, alone=not self.page[ANNOUNCE_WAITS])
-        if self.page[EPOCH] != self.epoch:
-            self._yield()
+        self.yield_if_asked()
 
     def begin_look(self, now: float) -> bool:
         """A get finds nothing, and is about to look for a moment before it waits.

@@ -10,6 +10,8 @@ Invariants:
   them.
 * What the page cannot say, since older items are still held, goes as a frame; and so
   does, by a REPORT, that nothing is left here.
+* Who settles the last item held, and was asked for what is left, gives that back at
+  once: the hub learns then that nothing is held, however long nobody comes for more.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from ..wire import frames as wire
-from ..wire.page import ALERT, COUNTED, HANDED, RETURNS, SETTLED, Page
+from ..wire.page import ALERT, COUNTED, EPOCH, HANDED, RETURNS, SETTLED, Page
 from .holdings import Holdings
 from .lock_free import POSSIBLE, LockFreeRun
 from .putting import Putting
@@ -31,6 +33,7 @@ class Settling(Putting):
 
     __slots__ = (
         "_returned",
+        "epoch",
         "free",
         "free_once",
         "handed",
@@ -45,6 +48,7 @@ class Settling(Putting):
     def __init__(self, page: Page, *, joinable: bool, sized: bool) -> None:
         super().__init__(page, sized=sized)
         self.joinable = joinable
+        self.epoch = page[EPOCH]  # of the last recall that was heeded
         self.items: deque[object] = deque()
         self.handed = self.settled = self.last = 0
         self.free: LockFreeRun | None = None
@@ -55,6 +59,10 @@ class Settling(Putting):
 
     def available(self) -> int:
         """Items that are here and not handed out."""
+        raise NotImplementedError
+
+    def yield_if_asked(self) -> None:
+        """Give back what is here and not handed out, if the hub has asked for it."""
         raise NotImplementedError
 
     def run_to_free(
@@ -151,10 +159,14 @@ class Settling(Putting):
             return False
         held.first = first
         prefix = first if first < held.next else handed
-        self.page[SETTLED] = prefix
+        page = self.page
+        page[SETTLED] = prefix
         self.settled += 1
-        if prefix == handed and not (self.items or self.available()):
-            self.outbox.append(wire.REPORT)
+        if prefix == handed:
+            if not (self.items or self.available()):
+                self.outbox.append(wire.REPORT)
+            elif page[EPOCH] != self.epoch:
+                self.yield_if_asked()
         return True
 
     def _settled(self, index: int, *, report: bool = True) -> None:
@@ -165,8 +177,11 @@ class Settling(Putting):
         self.settled += 1
         if prefix <= index:
             self.outbox.append(wire.encode_settle(index))
-        elif report and not (self.holdings or self.items or self.available()):
-            self.outbox.append(wire.REPORT)
+        elif report and not self.holdings:
+            if not (self.items or self.available()):
+                self.outbox.append(wire.REPORT)
+            else:
+                self.yield_if_asked()
 
     def fail(self, index: int, reason: str, *, final: bool) -> bool:
         """An attempt at an item failed; False: it is not held."""

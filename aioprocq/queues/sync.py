@@ -386,7 +386,9 @@ class SyncQueue(Generic[T]):
         """Settle what this thread got first; see ``JoinableQueue.task_done``."""
         station = self._handle.station
         free = station.free_settling
-        if free is not None and next(free, MISSING) is None:
+        if free is not None and (calm := next(free, None)) is not None:
+            if not calm:
+                station.yield_if_asked()
             return
         if self._handle.settings.joinable:
             if station.settle_held(get_ident()):

@@ -144,7 +144,7 @@ def test_what_was_got_without_the_lock_is_settled_without_it(
 ) -> None:
     hub, peer = with_a_run(stations, joinable=True)
     for item in range(2, 8):
-        assert next(peer.free_settling) is None
+        assert next(peer.free_settling) is True
         assert next(peer.free_items) == item
     drive(hub)
     assert (hub.statistics().unfinished, hub.statistics().held) == (3, 2)

@@ -420,8 +420,10 @@ class PeerProcess:
     def _settle_first(self, holder: int, index: int) -> bool:
         run = self.machine.free
         settling = None if run is None else run.settling
-        if settling is not None and next(settling, MISSING) is None:
+        if settling is not None and (calm := next(settling, None)) is not None:
             assert self.page[SETTLED] == index + 1
+            if not calm:
+                self.machine.yield_if_asked()
             return True
         return self.machine.settle_first(holder)
 

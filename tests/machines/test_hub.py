@@ -508,7 +508,7 @@ def test_who_holds_something_and_knows_what_it_has_says_when_it_is_done():
 
 @pytest.mark.parametrize("who", ["owner", "peer", "shutdown"])
 def test_the_last_thing_that_is_settled_after_a_recall_is_found(who: str):
-    """Its consumer thinks that it has more, so only the page says so."""
+    """Its consumer thinks that it has more, and gives that back when it settles it."""
     driver = Driver(joinable=True)
     hub, busy = driver.hub, driver.consumer("abc")
     busy.page[HANDED] = 1
@@ -534,17 +534,9 @@ def test_the_last_thing_that_is_settled_after_a_recall_is_found(who: str):
     else:
         hub.shutdown(immediate=False)
         driver.settle()
-    driver.tick()
-    assert hub.store.unfinished == 1
-    before = driver.now
-    driver.tick()
-    assert 2 * PATIENCE < driver.now - before < 1.0, "nobody is in a hurry"
-    hub._unseen = True  # a page may have news
-    driver.settle()
-    assert driver.hub.deadline == driver.now + PATIENCE
-    driver.tick()
+    assert driver.hub.deadline is None, "nobody has to look"
     busy.page[SETTLED] = 1
-    driver.tick()
+    yields(driver, busy)
     assert not hub.store.unfinished
     if who == "owner":
         assert joiner.woken
@@ -571,50 +563,10 @@ def test_what_is_handed_out_just_before_a_recall_is_found_when_it_is_settled():
     hub.finish(stray.seq)
     hub.wait_to_join(joiner := Waiter())
     driver.settle()
+    assert driver.hub.deadline is None, "nobody has to look"
     busy.page[SETTLED] = 1
-    driver.tick()
+    yields(driver, busy)
     assert joiner.woken
-
-
-@pytest.mark.parametrize("joinable", [False, True])
-def test_the_pauses_between_two_looks_grow(joinable: bool):
-    driver = Driver(joinable=joinable)
-    hub, busy = driver.hub, driver.consumer("ab")
-    hub.wait_to_get(getter := Waiter())
-    driver.settle()
-    driver.tick_until_reclaims()
-    driver.reclaim(busy)
-    busy.page[HANDED] = 1
-    driver.tick()
-    assert (busy.lane.frozen, busy.lane.in_air) == (True, 1)
-    hub.stop_getting(getter)
-    hub.take()
-    hub.wait_to_join(Waiter())
-    driver.settle()
-    pauses = []
-    while len(pauses) < 9 and hub.deadline is not None:
-        before = driver.now
-        driver.tick()
-        pauses.append(round((driver.now - before) / PATIENCE))
-    pauses = [pause for pause in pauses if pause > 1]
-    if joinable:
-        assert pauses[:6] == [20, 40, 80, 160, 320, 320]
-    else:
-        assert pauses == [], "there is nothing to be settled"
-
-
-def test_once_it_is_over_nobody_looks_for_what_is_settled():
-    driver = Driver(joinable=True)
-    busy = driver.consumer("abc")
-    busy.page[HANDED] = 1
-    driver.receive(busy, wire.REPORT)
-    driver.hub.shutdown(immediate=True)
-    driver.settle()
-    driver.reclaim(busy)
-    driver.tick()
-    assert busy.lane.frozen
-    assert busy.lane.holding
-    assert driver.hub.deadline is None
 
 
 def test_taking_room_back_is_given_its_time():

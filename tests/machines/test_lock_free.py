@@ -104,17 +104,35 @@ def test_what_was_handed_out_is_settled_in_order() -> None:
     page[SETTLED] = 1
     run.settle_from(page, 1)  # one item was held before
     assert run.settling is not None
-    assert next(run.settling) is None
+    assert next(run.settling) is True
     assert page[SETTLED] == 2
     assert next(run.items) == "c"
     assert next(run.items) == "d"
-    assert elsewhere(run.settling) is None
+    assert elsewhere(run.settling) is True
     assert page[SETTLED] == 3
-    assert next(run.settling) is None
+    assert next(run.settling) is True
     assert next(run.settling, MISSING) is MISSING, "nothing is held"
     assert next(run.items) == "e"
     assert next(run.settling, MISSING) is MISSING, "it has ended"
     assert page[SETTLED] == 4
+
+
+@pytest.mark.parametrize("alert", [0, 9])
+def test_who_settles_hears_of_a_new_alert_and_has_settled_before(alert: int) -> None:
+    page = PausingPage()
+    page[ALERT] = alert
+    here: deque[object] = deque("abc")
+    run = LockFreeRun(page, here, 0, alert, ME, threading.get_ident)
+    run.settle_from(page, 0)
+    assert run.settling is not None
+    assert [next(run.items) for _ in range(2)] == ["a", "b"]
+    seen = []
+    page.before_load[ALERT] = lambda: seen.append(page[SETTLED])
+    assert next(run.settling) is True
+    assert seen == [1], "first it says so, then it looks"
+    page[ALERT] = 1
+    assert next(run.settling) is False
+    assert page[SETTLED] == 2
 
 
 def test_the_last_item_is_not_settled() -> None:
@@ -124,7 +142,7 @@ def test_the_last_item_is_not_settled() -> None:
     assert next(run.items) == "a"
     page[HANDED] = 2
     here.pop()
-    assert [next(run.settling, MISSING) for _ in range(2)] == [None, MISSING]
+    assert [next(run.settling, MISSING) for _ in range(2)] == [True, MISSING]
 
 
 def test_each_item_goes_to_one_of_many_threads(
@@ -170,4 +188,4 @@ def test_whatever_the_depth_of_the_stack_nothing_is_settled_twice() -> None:
         next(run.items)
     for _ in range(20):
         deeper()
-    assert 0 < done.count(None) == page[SETTLED]
+    assert 0 < done.count(True) == page[SETTLED]

@@ -25,7 +25,7 @@ from aioprocq.wire.page import (
 )
 
 from .simulation import PausingPage
-from .test_peer import flush, holds, kinds, make_peer, receives
+from .test_peer import flush, holds, kinds, make_peer, recall, receives
 
 ME = get_ident()
 
@@ -75,6 +75,55 @@ def test_while_there_are_more_items_settling_is_not_reported():
     peer.settle(0)
     assert flush(peer) == []
     assert peer.page[SETTLED] == 1
+
+
+@pytest.mark.parametrize("how", ["first", "this one", "without the lock"])
+def test_who_settles_the_last_it_holds_gives_back_what_was_recalled(how: str):
+    """Or nobody would hear that nothing is held, until it comes for more."""
+    peer = with_a_run() if how == "without the lock" else make_peer(joinable=True)
+    if peer.free is None:
+        receives(peer, 0, "abcd")
+        peer.take()
+        peer.hold(ME)
+    recall(peer, counted=1)
+    if how == "first":
+        assert peer.settle_first(ME)
+    elif how == "this one":
+        assert peer.settle(0)
+    else:
+        assert peer.free is not None
+        assert peer.free.settling is not None
+        assert next(peer.free.settling) is False, "there is a new alert"
+        peer.yield_if_asked()
+    assert peer.page[SETTLED] == 1
+    assert kinds(peer) == [Kind.YIELD]
+    assert not peer.available()
+    peer.check_invariants()
+
+
+def test_while_it_holds_something_it_goes_on_with_what_was_recalled():
+    peer = make_peer(joinable=True)
+    receives(peer, 0, "abc")
+    for _ in range(2):
+        peer.take()
+        peer.hold("me")
+    recall(peer, counted=2)
+    assert peer.settle(1)
+    assert kinds(peer) == [Kind.SETTLE]
+    assert peer.available() == 1
+    assert peer.settle(0)
+    assert kinds(peer) == [Kind.YIELD]
+
+
+def test_an_alert_that_asks_for_nothing_back_leaves_what_is_here():
+    peer = with_a_run()
+    peer.page[ALERT] = 4
+    assert peer.free is not None
+    assert peer.free.settling is not None
+    assert next(peer.free.settling) is False
+    peer.yield_if_asked()
+    assert flush(peer) == []
+    assert peer.available() == 3
 
 
 def test_a_failed_attempt_is_returned():
@@ -187,7 +236,7 @@ def done(peer: Peer) -> bool:
     """The oldest item held is settled without the lock."""
     assert peer.free is not None
     assert peer.free.settling is not None
-    return next(peer.free.settling, False) is None
+    return next(peer.free.settling, None) is not None
 
 
 @pytest.mark.parametrize("joinable", [False, True])

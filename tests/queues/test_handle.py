@@ -26,7 +26,7 @@ from aioprocq.queues import handle as module
 from aioprocq.queues import joinable
 from aioprocq.queues.handle import Handle, arrive
 from aioprocq.wire.frames import REPORT, Ask
-from aioprocq.wire.page import ALERT, EPOCH, HANDED, SETTLED
+from aioprocq.wire.page import ALERT, EPOCH, HANDED, RECALLED, SETTLED
 from aioprocq.wire.payload import Descriptor, pack_item, unpacking
 from tests.drivers.stations import DEADLINE, make_settings, until
 
@@ -291,6 +291,27 @@ def test_a_get_from_a_batch_looks_whether_the_hub_wants_it_back(
     with pytest.raises(QueueEmpty):
         get(peer)
     assert (machine.page[HANDED], machine.available()) == (1, 0)
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["locked", "lock-free"])
+def test_who_is_done_with_all_it_holds_gives_back_what_the_hub_wants(
+    faces: Faces, free: bool
+) -> None:
+    _, peer = faces.pair(JoinableQueue)
+    batch_at(peer, *range(50 if free else 3))
+    station = peer._handle.station
+    machine = station.machine
+    assert peer.sync.get() == 0
+    assert (machine.free is not None) == free
+    machine.page[ALERT], machine.page[EPOCH] = 1, 1
+    machine.page[RECALLED] = 1
+    peer.sync.task_done()
+    assert (machine.page[SETTLED], machine.available()) == (1, 0)
+    assert not machine.outbox, "it was sent"
+    peer._handle.close()
+    machine.page[ALERT], machine.page[EPOCH] = 2, 2
+    station.yield_if_asked()  # who came too late for the lock
+    assert machine.epoch == 1
 
 
 def test_who_is_retired_while_it_looks_gets_nothing(
