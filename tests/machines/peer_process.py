@@ -442,6 +442,10 @@ class PeerProcess:
         else:
             self.settle(index, holder)
 
+    def has_for(self, holder: int) -> bool:
+        """Whether ``task_done`` of somebody here settles something."""
+        return self._first_held(ME if holder == 1 else holder) is not None
+
     def _first_held(self, holder: int) -> int | None:
         run = self.machine.free
         if run is not None and run.settling is not None:

@@ -379,6 +379,38 @@ class Model(RuleBasedStateMachine):
         living = self.session.living
         self.session.quiesce([peer for at, peer in enumerate(living) if at in asleep])
 
+    @precondition(lambda self: self.queue.joinable)
+    @rule(at=numbers, by_name=st.booleans(), joins=st.booleans())
+    def finish_a_long_job(self, at: int, by_name: bool, joins: bool) -> None:
+        """Everybody waits for what one peer holds, and it comes for nothing more."""
+        peer = self.peer(at)
+        if peer is None or not peer.held:
+            return
+        if joins:
+            self.owner.join()
+        self.finish_all_but(peer)
+        while peer.held:
+            if by_name or not peer.has_for(1):
+                peer.settle_one(0)
+            else:
+                peer.task_done(1)
+        self.session.quiesce([peer])
+
+    def finish_all_but(self, busy: PeerSide) -> None:
+        """The owner gets what a busy peer was sent besides, and all is settled."""
+        others = [peer for peer in self.session.living if peer is not busy]
+        for _ in range(30):
+            if not self.owner.getters:
+                self.owner.get(wait=True, linger=False)
+            self.session.quiesce([busy])
+            for peer in others:
+                while peer.held:
+                    peer.settle_one(0)
+            while self.owner.held:
+                self.owner.settle(0)
+            if not self.world.queued:
+                break
+
     @precondition(lambda self: self.hub.state is State.OPEN)
     @rule(at=numbers, immediate=st.booleans(), really=rarely)
     def shut_down(self, at: int, immediate: bool, really: bool) -> None:
