@@ -146,8 +146,8 @@ class PeerLink(PeerReading):
             version = page[PUBLISHED]
             qsize, unfinished, begun = page[QSIZE], page[UNFINISHED], page[BEGUN]
             if machine is not None:
-                qsize += machine.correction()
-                unfinished -= machine.uncounted()
+                waiting, open_ones = machine.corrections()
+                qsize, unfinished = qsize + waiting, unfinished + open_ones
             if page[PUBLISHED] == version and not version & 1:
                 break
         return max(0, qsize), max(0, unfinished), begun

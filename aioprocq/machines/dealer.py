@@ -105,6 +105,10 @@ class Dealer:
             store.finished += done
             peer.counted += done
             self.changed[peer] = None
+        if lane.belated:
+            peer.counted += lane.belated
+            lane.belated = 0
+            self.changed[peer] = None
         return handed + done
 
     def enlist(self, peer: PeerRecord) -> None:

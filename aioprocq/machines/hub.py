@@ -182,8 +182,9 @@ class Hub(HubState):
     def _settle(self, peer: PeerRecord, data: bytes) -> None:
         index = wire.decode_number(data)
         self.dealer.absorb(peer, index + 1)
-        if peer.lane.resolve(index) is not None:
-            self.store.finished += 1
+        finished = peer.lane.resolve(index) is not None
+        self.store.finished += finished
+        if finished or peer.lane.settles_late(index):
             peer.counted += 1
             self.dealer.changed[peer] = None
 
@@ -191,6 +192,7 @@ class Hub(HubState):
         index, final, reason = wire.decode_return(data)
         self.dealer.absorb(peer, index + 1)
         stray = peer.lane.resolve(index)
+        peer.lane.settles_late(index)  # or neither will it
         peer.page[RETURNS] += 1
         if stray is not None:
             self.store.fail(stray, reason, final=final)

@@ -150,7 +150,7 @@ class HubState:
             return self.store.finish(mine)
         if oldest is None:
             return False
-        oldest[2].resolve(oldest[1])
+        oldest[2].overrule(oldest[1])
         self.store.finished += 1
         return True
 

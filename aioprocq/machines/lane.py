@@ -63,6 +63,7 @@ class Lane:
 
     __slots__ = (
         "air",
+        "belated",
         "freed",
         "frozen",
         "handed",
@@ -70,6 +71,7 @@ class Lane:
         "holding",
         "in_air",
         "joinable",
+        "overruled",
         "page",
         "resolved",
         "sent",
@@ -88,6 +90,8 @@ class Lane:
         self.air: deque[Flight] = deque()
         self.held: deque[Flight] = deque()
         self.resolved: set[int] = set()
+        self.overruled: set[int] = set()  # by others, and the holder does not know
+        self.belated = 0  # how many of those the holder has settled, too
         self.frozen = False
 
     @property
@@ -157,6 +161,10 @@ class Lane:
         if settled <= low:
             return 0
         self.settled = settled
+        if self.overruled:
+            late = {index for index in self.overruled if index < settled}
+            self.overruled -= late
+            self.belated += len(late)
         if settled == self.handed:  # as in most cases: all of it
             count, self.holding = self.holding, 0
             self.resolved.clear()
@@ -181,6 +189,18 @@ class Lane:
                 self.holding -= 1
                 return flight.item(index)
         return None
+
+    def overrule(self, index: int) -> None:
+        """Settle a held item without its holder, who may settle or return it later."""
+        if self.resolve(index) is not None:
+            self.overruled.add(index)
+
+    def settles_late(self, index: int) -> bool:
+        """The holder has settled an item by a frame: had somebody else?"""
+        if index not in self.overruled:
+            return False
+        self.overruled.remove(index)
+        return True
 
     def retract(self, start: int) -> list[Stray]:
         """Take back the flight of a message that the peer has not read."""

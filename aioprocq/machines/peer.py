@@ -33,6 +33,7 @@ from ..wire.page import (
     ALERT,
     ANNOUNCE_WAITS,
     ARRIVED,
+    COUNTED,
     EPOCH,
     HANDED,
     NEVER,
@@ -344,11 +345,17 @@ class Peer(Settling):
 
     # Figures
 
-    def correction(self) -> int:
-        """What the published number of waiting items does not know of us yet."""
+    def corrections(self) -> tuple[int, int]:
+        """What the published figures do not know of us yet.
+
+        Those of items that wait, and that are unfinished.
+        """
         self.catch_up()
         page = self.page
-        return page[PUT] - page[ARRIVED] - (page[HANDED] - page[ABSORBED])
+        put = page[PUT] - page[ARRIVED]
+        handed = page[HANDED] - page[ABSORBED]
+        finished = self.settled - page[COUNTED] if self.joinable else handed
+        return put - handed, put - finished
 
     # Requests
 

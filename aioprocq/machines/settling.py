@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from ..wire import frames as wire
-from ..wire.page import ALERT, COUNTED, EPOCH, HANDED, RETURNS, SETTLED, Page
+from ..wire.page import ALERT, EPOCH, HANDED, RETURNS, SETTLED, Page
 from .holdings import Holdings
 from .lock_free import POSSIBLE, LockFreeRun
 from .putting import Putting
@@ -200,8 +200,3 @@ class Settling(Putting):
             self.returning.popleft()
             self._returned += 1
         return min(prefix, min(self.returning, default=prefix))
-
-    def uncounted(self) -> int:
-        """Items settled here that the published number does not know of yet."""
-        self.catch_up()
-        return self.settled - self.page[COUNTED]

@@ -652,10 +652,17 @@ def test_after_the_owner_is_gone_waits_can_still_be_left(stations: Stations) -> 
     peer.end_put(putter)
 
 
+@pytest.mark.parametrize("joinable", [False, True])
+@pytest.mark.parametrize("used", [False, True])
 def test_an_owner_that_left_in_order_has_shut_the_queue_down(
-    stations: Stations,
+    stations: Stations, joinable: bool, used: bool
 ) -> None:
-    hub, peer = connected(stations)
+    hub, peer = connected(stations, joinable=joinable)
+    if used:
+        hand(hub, peer, 1, 2, holder="me")
+        for _ in range(2 * joinable):
+            peer.settle_held("me")
+        drive(hub)
     hub.shutdown(immediate=False)
     hub.dispose()
     with pytest.raises(QueueShutDown):
@@ -674,6 +681,40 @@ def test_the_figures_are_those_that_the_owner_published(stations: Stations) -> N
     assert hub.qsize() == 1
     drive(hub)
     assert peer.qsize() == 1
+
+
+@pytest.mark.parametrize("joinable", [False, True])
+def test_the_figures_know_what_this_process_has_put_and_got(
+    stations: Stations, joinable: bool
+) -> None:
+    hub, peer = connected(stations, joinable=joinable)
+
+    def figures() -> tuple[int, int]:
+        return peer.statistics().qsize, peer.statistics().unfinished
+
+    hand(hub, peer, 1, 2, 3, holder="me")
+    for _ in range(3 * joinable):
+        peer.settle_held("me")
+    assert figures() == (0, 0)
+    drive(hub)
+    assert figures() == (0, 0), "nor when the owner knows of it"
+    peer.put(b"one more.")
+    assert figures() == (1, 1)
+    drive(hub)
+    assert figures() == (1, 1)
+
+
+def test_who_settles_what_another_process_has_settled_knows_what_is_left(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hand(hub, peer, 1, 2, holder="me")
+    put(hub, 3)
+    assert hub.settle_anywhere()
+    assert peer.settle_held("me")
+    assert peer.settle_held("me")
+    drive(hub)
+    assert (hub.statistics().unfinished, peer.statistics().unfinished) == (1, 1)
 
 
 def test_who_reads_the_figures_has_the_owner_look_at_others(

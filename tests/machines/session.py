@@ -108,6 +108,9 @@ class Session:
             assert self.hub.qsize() == len(self.world.queued)
             assert self.hub.store.unfinished == self.world.unfinished
             self.world.event()
+            for peer in self.living:
+                if peer.machine.free is None:  # this ends a run
+                    assert peer.machine.corrections() == (0, 0)
 
     def _check_getters(self, awake: list[PeerSide], *, in_doubt: bool) -> None:
         holds = bool(self.hub.store.held)

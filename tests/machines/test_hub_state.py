@@ -391,6 +391,39 @@ def test_what_is_published():
     assert not hub.page[PUBLISHED] % 2, "odd while it is written"
 
 
+@pytest.mark.parametrize("how", ["page", "all in the page", "frame"])
+def test_who_settles_what_another_one_has_settled_is_told_that_it_counts(how: str):
+    """Or it takes what is unfinished for one too few, for ever."""
+    hub = make_hub(joinable=True)
+    peer = consumer(hub, 3)
+    assert hub.finish_oldest()
+    settle(hub)
+    assert (hub.page[UNFINISHED], peer.page[COUNTED]) == (2, 0)
+    if how == "frame":
+        hub.receive(peer, wire.encode_settle(0))
+    else:
+        peer.page[SETTLED] = 1 if how == "page" else 3
+        hub.receive(peer, wire.REPORT)
+    settle(hub)
+    left = 0 if how == "all in the page" else 2
+    assert (hub.page[UNFINISHED], peer.page[COUNTED]) == (left, 3 - left)
+    peer.page[SETTLED] = 3
+    hub.receive(peer, wire.REPORT)
+    settle(hub)
+    assert (hub.page[UNFINISHED], peer.page[COUNTED]) == (0, 3)
+
+
+def test_who_fails_at_what_another_one_has_settled_has_settled_nothing():
+    hub = make_hub(joinable=True)
+    peer = consumer(hub, 2)
+    assert hub.finish_oldest()
+    hub.receive(peer, wire.encode_return(0, False, "it rained"))
+    peer.page[SETTLED] = 2
+    hub.receive(peer, wire.REPORT)
+    settle(hub)
+    assert (hub.page[UNFINISHED], peer.page[COUNTED]) == (0, 1)
+
+
 def test_whether_a_put_is_still_to_come_is_published():
     hub = make_hub()
     peer = hub.connect(7, new_page())

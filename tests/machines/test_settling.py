@@ -180,18 +180,29 @@ def test_a_delivery_is_held_by_nobody():
     assert peer.settle(0)
 
 
-def test_figures_that_the_published_ones_do_not_know_of():
+def test_what_the_published_figures_do_not_know_of():
     peer = make_peer(joinable=True)
     holds(peer, 3)
     peer.begin_put(5, 0)
-    assert peer.correction() == 5 - 3
+    assert peer.corrections() == (5 - 3, 5)
     peer.page[ARRIVED], peer.page[ABSORBED] = 4, 2
-    assert peer.correction() == 1 - 1
+    assert peer.corrections() == (1 - 1, 1)
     peer.settle(0)
     peer.settle(1)
-    assert peer.uncounted() == 2
+    assert peer.corrections() == (1 - 1, 1 - 2)
     peer.page[COUNTED] = 1
-    assert peer.uncounted() == 1
+    assert peer.corrections() == (1 - 1, 1 - 1)
+
+
+def test_what_was_handed_out_of_a_plain_queue_is_finished():
+    peer = make_peer()
+    receives(peer, 0, "abc")
+    for _ in range(3):
+        peer.take()
+    peer.begin_put(5, 0)
+    assert peer.corrections() == (5 - 3, 5 - 3)
+    peer.page[ABSORBED] = peer.page[COUNTED] = 2
+    assert peer.corrections() == (5 - 1, 5 - 1)
 
 
 # Without the lock
@@ -260,7 +271,7 @@ def test_each_call_with_the_lock_begins_with_that() -> None:
         "settle": lambda peer: peer.settle(0),
         "settle_first": lambda peer: peer.settle_first(ME),
         "fail": lambda peer: peer.fail(0, "it rained", final=False),
-        "uncounted": lambda peer: peer.uncounted(),
+        "corrections": lambda peer: peer.corrections(),
         "end": lambda peer: peer.receive(wire.encode_flag(Kind.END, State.SHUT), 1.0),
     }
     for name, call in calls.items():
@@ -279,7 +290,7 @@ def test_what_was_settled_without_the_lock_is_counted() -> None:
     goes_on(peer)
     goes_on(peer)
     assert done(peer)
-    assert peer.uncounted() == 2
+    assert peer.corrections()[1] == -2
     assert len(peer.holdings) == 1
     assert (peer.page[SETTLED], peer.holdings.choose(ME)) == (2, 2)
     assert not flush(peer), "it goes on"
