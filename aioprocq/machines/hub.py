@@ -243,7 +243,7 @@ class Hub(HubState):
 
     def _answer_polls(self) -> None:
         for peer in self.dealer.peers:
-            if peer.poll is None or peer.lane.frozen or peer.stalled:
+            if peer.poll is None or not peer.reachable:
                 continue
             ident = peer.poll
             if self.dealer.available > 0:
@@ -339,7 +339,7 @@ class Hub(HubState):
             return True
         if room.line and (room.granted or room.granted_bytes):
             return True
-        if self._polls:
+        if self._polls and any(p.reachable for p in dealer.peers if p.poll is not None):
             return True
         if (dealer.blocked or dealer.getters) and dealer.starved():
             return True

@@ -118,6 +118,11 @@ class PeerRecord:
         return not (self.stalled or lane.frozen or self.gone) and lane.want > lane.sent
 
     @property
+    def reachable(self) -> bool:
+        """Whether items could be sent, if it wanted some; or it will say when."""
+        return not (self.stalled or self.lane.frozen)
+
+    @property
     def waits(self) -> bool:
         """Whether somebody waits there with empty hands, as the page says."""
         return bool(self.page[WAITS]) and self.page[HANDED] >= self.lane.sent

@@ -167,7 +167,8 @@ async def test_whoever_a_sink_wakes_comes_before_the_hub_writes_up(
     put(peer, 1)
     await reached(lambda: len(order) == 3)
     assert order == ["failed", "woken", "written up"]
-    await reached(lambda: peer.machine is not None and not peer.machine.corrections()[1])
+    machine = peer.machine
+    await reached(lambda: machine is not None and not machine.corrections()[1])
     assert peer.qsize() == 0
     loop.set_exception_handler(None)
 
