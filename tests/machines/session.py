@@ -108,9 +108,20 @@ class Session:
             assert self.hub.qsize() == len(self.world.queued)
             assert self.hub.store.unfinished == self.world.unfinished
             self.world.event()
+            self._check_statistics()
             for peer in self.living:
                 if peer.machine.free is None:  # this ends a run
                     assert peer.machine.corrections() == (0, 0)
+
+    def _check_statistics(self) -> None:
+        figures, items = self.hub.statistics(), self.world.items
+        assert figures.qsize == len(self.world.queued)
+        assert figures.unfinished == self.world.unfinished
+        assert figures.put == sum(item.place is not None for item in items)
+        assert figures.held == sum(item.holder is not None for item in items)
+        assert figures.dead_letters == sum(item.outcome == "dead" for item in items)
+        assert figures.peers == len(self.living)
+        assert figures.peers + (figures.peers_gone or 0) == len(self.peers)
 
     def _check_getters(self, awake: list[PeerSide], *, in_doubt: bool) -> None:
         holds = bool(self.hub.store.held)
