@@ -374,6 +374,8 @@ def _after_fork() -> None:
             handle.inherit()
         except Exception as failure:
             failures.append(failure)  # the others are to be of use all the same
+    while _postponed:  # the parent ends these for their peers; here they are closed
+        _postponed.pop().inherit().dispose()
     if failures:
         raise failures[0]
 

@@ -603,6 +603,28 @@ def test_without_a_loop_it_is_disposed_of_with_the_next_queue(
     assert not module._postponed
 
 
+def test_a_forked_child_ends_nothing_that_was_to_be_disposed_of(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own, for what it closes is closed here."""
+    queue, other = faces.pair(Queue)
+    other._handle.station.refresh()
+    queue._handle.station.drive()
+    station = drop_while_busy(queue, queue._handle.station.lock)
+    monkeypatch.setattr(module, "_handles", {})  # nothing is left of it but that
+    pid = os.fork()
+    if pid == 0:
+        left = [station._reception.fileno(), len(module._postponed)]
+        os._exit(left != [-1, 0])
+    assert os.waitpid(pid, 0)[1] == 0
+    other.sync.put("still there")
+    assert other.qsize() == 1
+    assert module._postponed == [station]
+    module.dispose_of_postponed()
+    with pytest.raises(OwnerLost):
+        other.qsize()
+
+
 # A queue that comes back
 
 
