@@ -87,7 +87,7 @@ class PeerLink(PeerReading):
             lanes = self._dialling = make_lanes()
         try:
             page, memory = map_peer(lanes.page)
-            if self.settings.maxsize <= 0 and self.settings.max_bytes is None:
+            if self.settings.unbounded:
                 # So that the first put need not wait for the owner to look up.
                 page[ROOM] = page[ROOM_BYTES] = UNLIMITED
                 page[UNBOUNDED] = 1

@@ -26,6 +26,7 @@ from ..machines.peer import Peer
 from ..machines.record import DeadRecord, Waiter
 from ..machines.statistics import QueueStatistics
 from ..wire.frames import Ask
+from ..wire.page import UNLIMITED
 from ..wire.payload import Draft, Payload, expected
 from .mappings import Mappings
 from .pool import SegmentPool
@@ -88,6 +89,12 @@ class Settings:
         self.max_deliveries = max_deliveries
         self.uid = uid
         self.owner = owner
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether there is room for everything, as the hub takes it."""
+        items, size = self.maxsize, self.max_bytes
+        return not 0 < items < UNLIMITED and (size is None or size >= UNLIMITED)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -672,3 +673,28 @@ async def test_when_a_coroutine_does_not_look_for_room(
             peer._lose()
     until_when = time.monotonic() + SPIN / 2 if why == "soon" else None
     assert not await peer.await_room(until_when)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "unbounded"),
+    [
+        ({"maxsize": 0}, True),
+        ({"maxsize": -1}, True),
+        ({"maxsize": float("inf")}, True),
+        ({"maxsize": sys.maxsize}, True),
+        ({"max_bytes": sys.maxsize}, True),
+        ({"maxsize": 3, "max_bytes": sys.maxsize}, False),
+        ({"maxsize": 0.5}, False),
+        ({"maxsize": (1 << 62) - 1}, False),
+        ({"max_bytes": 100}, False),
+    ],
+)
+def test_a_bound_that_none_reaches_is_none_for_both_sides(
+    stations: Stations, bounds: Any, unbounded: bool
+) -> None:
+    """Or a peer waits for room that the hub believes it has."""
+    hub, peer = stations.pair(**bounds)
+    assert hub.hub.room.bounded != unbounded
+    assert hub.settings.unbounded == peer.settings.unbounded == unbounded
+    peer.refresh()
+    assert bool(peer.machine.page[UNBOUNDED]) == unbounded, "before the hub looks"
