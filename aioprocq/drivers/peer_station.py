@@ -276,6 +276,7 @@ class PeerStation(PeerPutting):
     def settle_anywhere(self) -> bool:
         """Ask for the oldest item held anywhere to be settled."""
         self.guard()
+        self._check_alive()  # the figures of an owner that is gone stay as they are
         with self.lock:
             machine = self._machine()
             if not self._published()[1]:

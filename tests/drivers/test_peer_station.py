@@ -548,6 +548,16 @@ def test_what_fails_is_the_latest_of_its_holder(stations: Stations) -> None:
     assert hub.statistics().redelivered == 1
 
 
+def test_task_done_of_who_holds_nothing_tells_of_an_owner_that_is_gone(
+    stations: Stations,
+) -> None:
+    hub, peer = connected(stations, joinable=True)
+    hub.dispose()
+    for _ in range(2):
+        with pytest.raises(OwnerLost):
+            peer.settle_anywhere()
+
+
 def test_task_done_settles_what_another_process_holds(stations: Stations) -> None:
     hub, peer = connected(stations, joinable=True)
     assert not peer.settle_anywhere(), "nothing is unfinished"
