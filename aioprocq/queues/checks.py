@@ -6,7 +6,14 @@ import math
 import time
 from numbers import Real
 
-__all__ = ["check_bytes", "check_count", "check_maxsize", "check_timeout"]
+__all__ = [
+    "check_bytes",
+    "check_count",
+    "check_maxsize",
+    "check_reason",
+    "check_timeout",
+    "safe_repr",
+]
 
 
 _NEVER = 1e9
@@ -21,6 +28,22 @@ def check_maxsize(maxsize: object) -> float:
             "0 is unbounded"
         )
     return _number(maxsize, "maxsize")
+
+
+def check_reason(reason: object) -> None:
+    """Why an attempt failed; TypeError unless it is text."""
+    if not isinstance(reason, str):
+        raise TypeError(
+            f"reason must be a str, not {type(reason).__name__}; pass repr() of it"
+        )
+
+
+def safe_repr(failure: BaseException) -> str:
+    """The ``repr()`` of an exception, or its type where that raises another one."""
+    try:
+        return repr(failure)
+    except Exception:
+        return f"{type(failure).__qualname__}, whose repr() fails"
 
 
 def check_bytes(max_bytes: object) -> int | None:

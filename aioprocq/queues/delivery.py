@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..drivers.station import Station, Token
+from .checks import check_reason, safe_repr
 
 __all__ = ["DeadLetter", "Delivery"]
 
@@ -63,16 +64,18 @@ class Delivery(Generic[T]):
         """This attempt failed: deliver the item again, in its old place.
 
         After ``max_deliveries`` attempts it goes to the dead letters, with
-        ``reason``. Raises as ``done`` does.
+        ``reason``. Raises as ``done`` does, and TypeError when ``reason`` is no str.
         """
+        check_reason(reason)
         self._settle()
         self._station.fail(self._token, reason, final=False)
 
     def fail(self, reason: str = "fail() was called") -> None:
         """Give the item up now: it goes to the dead letters with ``reason``.
 
-        Raises as ``done`` does.
+        Raises as ``done`` does, and TypeError when ``reason`` is no str.
         """
+        check_reason(reason)
         self._settle()
         self._station.fail(self._token, reason, final=True)
 
@@ -90,7 +93,7 @@ class Delivery(Generic[T]):
         if failure is None:
             self.done()
         else:
-            self.retry(f"its consumer raised {failure!r}")
+            self.retry(f"its consumer raised {safe_repr(failure)}")
 
     def __enter__(self) -> T:
         return self.item

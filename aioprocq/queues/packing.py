@@ -6,12 +6,14 @@ import asyncio
 import pickle
 import threading
 from collections.abc import Hashable
+from weakref import ref
 
 from ..drivers.segment import open_payload
 from ..drivers.station import Station
 from ..machines.record import DeadRecord
 from ..wire.ahead import Opened
 from ..wire.payload import Parcel, Payload, pack_item
+from .checks import safe_repr
 from .delivery import DeadLetter
 
 __all__ = [
@@ -62,7 +64,7 @@ def unpack(
             "unpickled here; see that its class can be imported in this process"
         )
         if station.settings.joinable:
-            reason = f"it could not be unpickled: {failure!r}"
+            reason = f"it could not be unpickled: {safe_repr(failure)}"
             if token is None:
                 station.fail_latest(fail, reason)
             else:
@@ -77,7 +79,13 @@ def task_holder() -> Hashable:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
-    return threading.get_ident() if task is None else -id(task)
+    if task is None:
+        return threading.get_ident()
+    # Its id would be that of another task soon after its end, which would settle what
+    # this one had left. A reference that is dead equals no other.
+    holder = ref(task)
+    hash(holder)  # which it cannot tell any more when it is dead
+    return holder
 
 
 def letters(records: list[DeadRecord]) -> list[DeadLetter]:

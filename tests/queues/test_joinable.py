@@ -185,3 +185,55 @@ async def test_task_done_leaves_deliveries_alone(on_loop: Faces) -> None:
     delivery.retry()
     assert await queue.get() == "x"
     queue.task_done()
+
+
+class Mute(Exception):
+    """An exception that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise AttributeError("it has no text")
+
+
+async def test_an_attempt_fails_whatever_its_exception_looks_like(
+    on_loop: Faces,
+) -> None:
+    queue = on_loop.keep(JoinableQueue(max_deliveries=1))
+    await queue.put("x")
+    with pytest.raises(Mute):
+        async with await queue.get_delivery():
+            raise Mute
+    await queue.join()
+    (letter,) = await queue.dead_letters()
+    assert letter.reason == "its consumer raised Mute, whose repr() fails"
+
+
+@pytest.mark.parametrize("call", ["fail", "retry"])
+@pytest.mark.parametrize("reason", [KeyError("x"), None, 5, b"x"])
+async def test_a_reason_is_text(on_loop: Faces, call: str, reason: Any) -> None:
+    queue = on_loop.keep(JoinableQueue())
+    await queue.put("x")
+    delivery = await queue.get_delivery()
+    with pytest.raises(TypeError, match="reason must be a str, not"):
+        getattr(delivery, call)(reason)
+    delivery.done()
+    await queue.join()
+
+
+async def test_a_task_settles_nothing_of_one_that_has_ended(on_loop: Faces) -> None:
+    """Whose number may be its own."""
+    queue = on_loop.keep(JoinableQueue(max_deliveries=9))
+    count, left = 100, 5
+    await queue.put_many(range(count))
+
+    async def handle() -> None:
+        item = await queue.get()
+        await asyncio.sleep(0)
+        if item != left:
+            queue.task_done()
+
+    for _ in range(count // 10):
+        await asyncio.gather(*[handle() for _ in range(10)])
+    station = queue._handle.station
+    assert queue.statistics().unfinished == 1
+    (place,) = station.hub.store.held
+    assert place == left
