@@ -296,9 +296,11 @@ _ARM = (
 
 
 def _command(name: str, numbers: list[int]) -> list[str]:
+    # The app's path has the working directory only if the app wants it there.
     code = (
+        "import sys; sys.path[:1] == [''] and sys.path.pop(0); "
         f"{_ARM.format(lifeline=numbers[1], parent=os.getpid())}"
-        f"import sys; sys.path.insert(0, {_ROOT!r}); "
+        f"{_ROOT!r} in sys.path or sys.path.insert(0, {_ROOT!r}); "
         f"from aioprocq.supervisor.boot import main; main(*{numbers}, {os.getpid()})"
     )
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from ..errors import WorkerError
 __all__ = ["check_not_loading", "find_main", "has_main", "install_main"]
 
 _loading = False
+_inherited: tuple[str, str] | None = None
 
 
 def find_main() -> tuple[str, str] | None:
@@ -30,7 +31,7 @@ def find_main() -> tuple[str, str] | None:
         return "module", spec.name
     path = getattr(main, "__file__", None)
     if path is None or not os.path.exists(path):
-        return None
+        return _inherited
     return "path", os.path.abspath(path)
 
 
@@ -41,7 +42,8 @@ def has_main() -> bool:
 
 def install_main(main: tuple[str, str] | None) -> None:
     """In a worker: have ``__main__`` stand for the app's, from its first use on."""
-    own = sys.modules["__main__"]
+    global _inherited
+    own, _inherited = sys.modules["__main__"], main
 
     def find(name: str) -> Any:
         if main is None or (name.startswith("__") and name.endswith("__")):
@@ -50,6 +52,8 @@ def install_main(main: tuple[str, str] | None) -> None:
         return getattr(_load(*main), name)
 
     own.__dict__["__getattr__"] = find
+    # What another worker has sent, or started this one with, names the latter.
+    sys.modules["__mp_main__"] = own
 
 
 def _load(kind: str, place: str) -> types.ModuleType:

@@ -108,3 +108,47 @@ asyncio.run(main())
     assert done.returncode == 1
     assert "WorkerStartError: worker use-0 did not start" in done.stderr
     assert "Can't get attribute 'Job'" in done.stderr
+
+
+NESTED = """
+import asyncio
+import aioprocq
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def leaf(jobs, out):
+    for job in jobs.sync:
+        out.sync.put(Point(job.x + 1))
+
+async def middle(jobs, out):
+    async with aioprocq.Supervisor() as supervisor:
+        await supervisor.start(leaf, jobs, out)
+        await aioprocq.current_worker().stopping.wait()
+
+async def main():
+    jobs, out = aioprocq.Queue(), aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        await supervisor.start(middle, jobs, out)
+        await jobs.put(Point(1))
+        got = await out.get(timeout=30)
+        print(type(got) is Point, got.x)
+"""
+
+
+def test_functions_and_classes_of_a_script_work_in_workers_of_workers(tmp_path):
+    (tmp_path / "script.py").write_text(NESTED + GUARD)
+    done = run(tmp_path, "script.py")
+    assert (done.stdout, done.stderr) == ("True 2\n", "")
+
+
+def test_workers_import_nothing_from_the_working_directory(tmp_path):
+    """Unless it is in the app's path."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "script.py").write_text(APP + GUARD)
+    for name in ("logging", "queue", "os"):
+        text = "raise ImportError('the wrong one was imported')"
+        (tmp_path / "elsewhere" / f"{name}.py").write_text(text)
+    done = run(tmp_path / "elsewhere", str(tmp_path / "script.py"))
+    assert done.stdout == SEEN, done.stderr
