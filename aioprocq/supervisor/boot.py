@@ -47,6 +47,38 @@ class Leave(SystemExit):
     """Raised in a target that is to be left at once."""
 
 
+class _Forks:
+    """What the app says is for the worker, not for its children by fork.
+
+    Those are to end by SIGTERM, from their first moment on, and would wake up the
+    worker's loop, whose descriptor they share.
+    """
+
+    def __init__(self) -> None:
+        self._masks: dict[int, set[Any]] = {}
+
+    def install(self) -> None:
+        os.register_at_fork(
+            before=self._hold,
+            after_in_parent=self._let_go,
+            after_in_child=self._forget,
+        )
+
+    def _hold(self) -> None:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+        self._masks[threading.get_ident()] = mask
+
+    def _let_go(self) -> None:
+        mask = self._masks.pop(threading.get_ident())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _forget(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in _HEEDED:
+            signal.signal(number, signal.SIG_DFL)
+        self._let_go()
+
+
 class Signals:
     """What the app says to a running worker."""
 
@@ -208,6 +240,7 @@ def _run(setup: Setup, line: Control) -> None:
     install_main(setup.main)
     signals = Signals(line, worker)
     signals.install()
+    _Forks().install()
     Limits(setup, line, signals)
     task: Any = line.receive(wait=True)
     target, args, kwargs = task
