@@ -24,7 +24,7 @@ FIRST_LOOK = 0.002
 LONGEST_PAUSE = 0.05
 UNDECIDED = 1.0
 """Seconds that a worker may be ready before it counts as one that gets nothing, if
-none of its queues has anything that nobody else gets."""
+none of its queues has anything that nobody else gets, and all others are idle."""
 
 _ACTIVE = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
 
@@ -51,9 +51,13 @@ async def until_idle(
             for worker in active:
                 worker.ping()
             await asyncio.sleep(pause)
-            waiting = all(worker.waits for worker in active if worker.alive)
-            if waiting and _finished(stations()) == before:
-                return
+            undecided = [worker for worker in active if _is_undecided(worker)]
+            busy = [w for w in active if w.alive and w not in undecided and not w.waits]
+            if not busy and _finished(stations()) == before:
+                if not undecided:
+                    return
+                for worker in undecided:
+                    worker.drain(ExitReason.SHUTDOWN)
         else:
             await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
@@ -63,13 +67,23 @@ def _is_source(worker: Worker) -> bool:
     if worker.slot.state is not WorkerState.READY:
         return False
     traffic = worker.traffic()
-    if any(one.gets for one in traffic):
+    return not traffic or (any(one.put for one in traffic) and not _may_get(worker))
+
+
+def _is_undecided(worker: Worker) -> bool:
+    # It has neither got nor put anything, and should have begun to by now.
+    if worker.slot.state is not WorkerState.READY or worker.age <= UNDECIDED:
         return False
-    if not traffic or any(one.put for one in traffic):
-        return True
-    # It may be about to get: while there is something for it, it is waited for.
-    unclaimed = (s.unfinished and not s.consumed() for s in worker.stations)
-    return worker.age > UNDECIDED and not any(unclaimed)
+    return not _may_get(worker)
+
+
+def _may_get(worker: Worker) -> bool:
+    # It may be about to get something that was not put by itself, and that nobody else
+    # gets: then it is waited for.
+    return any(
+        one.gets or (station.unfinished and not one.put and not station.consumed())
+        for station, one in zip(worker.stations, worker.traffic(), strict=False)
+    )
 
 
 def _may_wait(worker: Worker) -> bool:
