@@ -230,6 +230,13 @@ class Slot:
             f"failures={self.failures}>"
         )
 
+    def succeed(self, old: Slot, *, planned: bool) -> None:
+        """Take the place of another one; with ``planned``, its failures still count."""
+        self.attempt, self.restarts = old.attempt, old.restarts
+        if planned:
+            self.failures = old.failures
+            self._window = old._window.copy()
+
     def _go(self, event: str) -> WorkerState:
         before = self.state
         after = _NEXT.get((before, event))

@@ -72,6 +72,8 @@ class WorkerGroup:
         self._start_failure: WorkerStartError | None = None
         self._reloading = asyncio.Lock()
         self._probing = False
+        self._adding: set[asyncio.Future[list[Worker]]] = set()
+        self._trials: list[set[Worker]] = []  # those that each ``scale`` waits for
 
     def __repr__(self) -> str:
         return f"<WorkerGroup {self.name!r} ready={self._ready()}/{len(self._places)}>"
@@ -109,13 +111,20 @@ class WorkerGroup:
         self._check_running()
         self._wanted = count
         extra = [self._places.pop(n) for n in sorted(self._places) if n >= count]
-        self._leaving += extra
         for worker in extra:
-            worker.drain(ExitReason.SCALED_DOWN)
+            self._retire(worker, ExitReason.SCALED_DOWN)
         new = [n for n in range(count) if n not in self._places]
-        workers = await self._add_all(new)
-        await self._until(lambda: all(w.over for w in extra) and _tried(workers))
-        await self._check_started(workers)
+        trial: set[Worker] = set()
+        self._trials.append(trial)
+        adding = asyncio.ensure_future(self._add_all(new, trial))
+        self._adding.add(adding)
+        adding.add_done_callback(self._adding.discard)
+        try:
+            workers = await asyncio.shield(adding)
+            await self._until(lambda: all(w.over for w in extra) and _tried(workers))
+            await self._check_started(workers)
+        finally:
+            self._trials.remove(trial)
 
     async def reload(self) -> None:
         """Replace every process by a new one, one after the other.
@@ -141,17 +150,20 @@ class WorkerGroup:
         new.start()
         try:
             await self._until(lambda: _tried([new]))
-            if not new.slot.ever_ready:
+            if not new.slot.ever_ready or new.slot.state is WorkerState.FAILED:
                 raise self._start_error(new)
         except BaseException:
             new.stop(ExitReason.RELOAD)
             raise
-        self._leaving.remove(new)
+        if new in self._leaving:  # or it has returned already
+            self._leaving.remove(new)
         if self._places.get(old.number) is old:
             self._places[old.number] = new
             old.successor = new
             self._retire(old, ExitReason.RELOAD)
-        else:  # scaled down meanwhile
+        elif old.number in self._places:  # replaced meanwhile
+            self._retire(new, ExitReason.RELOAD)
+        else:
             self._retire(new, ExitReason.SCALED_DOWN)
 
     def kill(self, worker: str) -> None:
@@ -172,7 +184,8 @@ class WorkerGroup:
     async def wait(self) -> None:
         """Wait until every worker has returned, and none is to be started again.
 
-        Cancellation changes nothing.
+        Nor are those waited for that were given up (``on_exhausted="degrade"``), though
+        one of them is tried again from time to time. Cancellation changes nothing.
         """
         await self._until(lambda: all(worker.over for worker in self.workers))
 
@@ -239,7 +252,9 @@ class WorkerGroup:
         if not self._leaving:  # or the supervisor waits for them when it ends
             self._parent.forget(self)
 
-    async def _add_all(self, numbers: Iterable[int]) -> list[Worker]:
+    async def _add_all(
+        self, numbers: Iterable[int], trial: set[Worker] | None = None
+    ) -> list[Worker]:
         workers = []
         for number in numbers:
             if self._parent.ending:  # since the last turn of the others
@@ -247,6 +262,8 @@ class WorkerGroup:
             if number in self._places or number >= self._wanted:  # scaled meanwhile
                 continue
             workers.append(self._add(number))
+            if trial is not None:
+                trial.add(workers[-1])
             await asyncio.sleep(0)  # others have their turn between two starts
         return workers
 
@@ -255,12 +272,14 @@ class WorkerGroup:
         worker.start()
         return worker
 
-    def _new_worker(self, number: int, old: Worker | None) -> Worker:
+    def _new_worker(
+        self, number: int, old: Worker | None, *, planned: bool = False
+    ) -> Worker:
         worker = Worker(
             self, self.name, number, self._launch, self._setup, self.options
         )
         if old is not None:
-            worker.slot.attempt = old.slot.attempt
+            worker.slot.succeed(old.slot, planned=planned)
         return worker
 
     def _setup(self, name: str, attempt: int, worker: Worker) -> Setup:
@@ -344,8 +363,8 @@ class WorkerGroup:
         """Replace a worker that has reached a limit."""
         if self._parent.ending or self._places.get(worker.number) is not worker:
             return
-        new = self._places[worker.number] = self._new_worker(worker.number, worker)
-        worker.successor = new
+        new = self._new_worker(worker.number, worker, planned=True)
+        self._places[worker.number] = worker.successor = new
         self._retire(worker, ExitReason.RECYCLED)
         new.start()
 
@@ -366,6 +385,9 @@ class WorkerGroup:
         if self._starting and not any(w.slot.ever_ready for w in self.workers):
             self._start_failure = self._start_failure or self._start_error(worker)
             return
+        on_trial = any(worker in trial for trial in self._trials)
+        if on_trial and not worker.slot.ever_ready:
+            return  # ``scale`` says so, and leaves it out again
         if not self.options.degrade:
             self._parent.escalate(self._exhaustion(worker))
         elif not self._probing:

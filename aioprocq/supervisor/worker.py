@@ -95,10 +95,11 @@ class Worker:
         self._oom_kills = 0
         self._pinged: float | None = None
         self._suspect = False
-        self._job: tuple[int, int] = (0, 0)
+        self._settled = 0
         self._job_since = 0.0
         self._condemned = False
         self._unwanted = False
+        self._due_limit: str | None = None
 
     def __repr__(self) -> str:
         return f"<Worker {self.name!r} {self.slot.state.value} pid={self.pid}>"
@@ -141,7 +142,8 @@ class Worker:
         self._pinged = self.waits = None
         self._ready_at = 0.0
         self._oom_kills = oom_kills()
-        self._job = (0, 0)
+        self._settled = 0
+        self._due_limit = None
         try:
             setup = self._setup(self.name, self.slot.attempt, self)
             self.child = Child(self._launch, setup, self)
@@ -183,6 +185,8 @@ class Worker:
             case Recycle(limit):
                 if self.slot.state is WorkerState.READY:
                     self._keeper.recycle(self, limit)
+                elif self.slot.state is WorkerState.STARTING:
+                    self._due_limit = limit  # it tells later that it is ready
             case Pong(waits):
                 self._pinged, self._suspect, self.waits = None, False, waits
                 self._keeper.changed()
@@ -208,6 +212,8 @@ class Worker:
             age = self._options.max_age * (1 - _JITTER * random.random())
             self._after("age", age, self._aged)
         self._keeper.changed()
+        if self._due_limit is not None:
+            self._keeper.recycle(self, self._due_limit)
 
     def _aged(self) -> None:
         if self.slot.state is WorkerState.READY:
@@ -400,9 +406,10 @@ class Worker:
         if limit is None:
             return
         traffic, now = self.traffic(), time.monotonic()
-        job = sum(t.handed for t in traffic), sum(t.settled for t in traffic)
-        if job != self._job or job[0] <= job[1]:
-            self._job, self._job_since = job, now
+        handed = sum(t.handed for t in traffic)
+        settled = sum(t.settled for t in traffic)
+        if settled != self._settled or handed <= settled:
+            self._settled, self._job_since = settled, now
         elif now - self._job_since > limit:
             self.condemn(ExitReason.DEADLINE)
 

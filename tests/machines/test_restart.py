@@ -398,3 +398,20 @@ class AnyLife(RuleBasedStateMachine):
 
 TestAnyLife = AnyLife.TestCase
 TestAnyLife.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_who_takes_a_place_has_its_history(planned: bool) -> None:
+    """And where it was planned, what failed before still counts."""
+    old = new_slot(max_restarts=2)
+    for now in (0.0, 1.0):
+        old.start(now)
+        assert old.exited(Exit(R.ERROR), now) is Verdict.RESTART
+    new = new_slot(max_restarts=2)
+    new.succeed(old, planned=planned)
+    assert (new.attempt, new.restarts) == (2, 2)
+    new.start(2.0)
+    verdict = Verdict.GIVE_UP if planned else Verdict.RESTART
+    assert new.exited(Exit(R.ERROR), 2.0) is verdict
+    assert len(old._window) == 2, "it has its own"
+    new.check_invariants()

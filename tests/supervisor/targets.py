@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -296,4 +297,54 @@ def fork_a_child(out: Any) -> None:
     if not child:
         sum(range(10**12))
     out.sync.put((os.getpid(), child))
+    aioprocq.current_worker().stopping.block()
+
+
+def return_if_second() -> None:
+    """The worker that was started second has nothing to do."""
+    if not aioprocq.current_worker().name.endswith("-1"):
+        aioprocq.current_worker().stopping.block()
+
+
+def fail_if_second() -> None:
+    """Say that it is ready, unless it is the second worker."""
+    if aioprocq.current_worker().name.endswith("-1"):
+        raise ValueError("no room for me")
+    aioprocq.current_worker().ready()
+    aioprocq.current_worker().stopping.block()
+
+
+def read_then_tell(settings: Any, out: Any) -> None:
+    """Get one item before it is ready, and the others after that."""
+    settings.sync.get()
+    aioprocq.current_worker().ready()
+    for item in settings.sync:
+        out.sync.put(item)
+
+
+def greet_then_take(go: Any, jobs: Any, out: Any) -> None:
+    """Put something first, and begin to get when a descriptor says so."""
+    out.sync.put("hello")
+    with open(go, "rb") as line:
+        line.read(1)
+    for job in jobs.sync:
+        out.sync.put(job)
+        jobs.task_done()
+
+
+def hold_more_and_more(jobs: Any) -> None:
+    """Get one after the other, and settle nothing."""
+    while True:
+        jobs.sync.get()
+        aioprocq.current_worker().stopping.block(0.05)
+
+
+def terminate_a_child(out: Any) -> None:
+    """Start a child by fork, and end it as ``multiprocessing`` does."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join(30)
+    out.sync.put((child.exitcode, bool(aioprocq.current_worker().stopping)))
+    child.kill()
     aioprocq.current_worker().stopping.block()
