@@ -72,6 +72,12 @@ class HubWatch(HubLink):
                 gets=any(r.lane.want for r in records),
             )
 
+    def put_here(self) -> int:
+        """How many items this process has put, and no other one."""
+        with self.lock:
+            by_others = sum(record.received for record in self._by_record)
+            return self.hub.store.tail - by_others - self.hub.put_by_gone
+
     def consumed(self) -> bool:
         """Whether some other process gets from this queue."""
         with self.lock:

@@ -86,6 +86,7 @@ class Hub(HubState):
         if peer.gone:
             return []
         self.deaths += 1
+        self.put_by_gone += peer.received
         held = self.dealer.lost(peer, f"its consumer, process {peer.pid}, is gone")
         self._end_poll(peer)
         self.room.forget(peer)

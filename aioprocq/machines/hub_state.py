@@ -65,7 +65,7 @@ class HubState:
         self.peer_joins: dict[tuple[PeerRecord, int], None] = {}
         self.reclaims: dict[PeerRecord, None] = {}
         self.deadline: float | None = None
-        self.deaths = 0
+        self.deaths = self.put_by_gone = 0
         self._polls = 0
         self._published = 0
         self._watching = False

@@ -42,7 +42,7 @@ async def until_idle(
     while time.monotonic() < deadline:
         active = [w for w in workers() if w.slot.state in _ACTIVE and w.alive]
         for worker in active:
-            if _is_source(worker):
+            if _is_source(worker, active):
                 worker.drain(ExitReason.SHUTDOWN)
         if not active:
             return
@@ -51,7 +51,7 @@ async def until_idle(
             for worker in active:
                 worker.ping()
             await asyncio.sleep(pause)
-            undecided = [worker for worker in active if _is_undecided(worker)]
+            undecided = [one for one in active if _is_undecided(one, active)]
             busy = [w for w in active if w.alive and w not in undecided and not w.waits]
             if not busy and _finished(stations()) == before:
                 if not undecided:
@@ -63,26 +63,38 @@ async def until_idle(
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _is_source(worker: Worker) -> bool:
+def _is_source(worker: Worker, active: list[Worker]) -> bool:
     if worker.slot.state is not WorkerState.READY:
         return False
     traffic = worker.traffic()
-    return not traffic or (any(one.put for one in traffic) and not _may_get(worker))
+    puts = any(one.put for one in traffic)
+    return not traffic or (puts and not _may_get(worker, active))
 
 
-def _is_undecided(worker: Worker) -> bool:
+def _is_undecided(worker: Worker, active: list[Worker]) -> bool:
     # It has neither got nor put anything, and should have begun to by now.
     if worker.slot.state is not WorkerState.READY or worker.age <= UNDECIDED:
         return False
-    return not _may_get(worker)
+    return not _may_get(worker, active)
 
 
-def _may_get(worker: Worker) -> bool:
-    # It may be about to get something that was not put by itself, and that nobody else
-    # gets: then it is waited for.
+def _may_get(worker: Worker, active: list[Worker]) -> bool:
+    # It may be about to get something that nobody else gets, and that the app has put,
+    # or another group: then it is waited for.
+    if any(one.gets for one in worker.traffic()):
+        return True
+    others = [one for one in active if one.group != worker.group]
+    put = {
+        station
+        for one in others
+        for station, traffic in zip(one.stations, one.traffic(), strict=False)
+        if traffic.put
+    }
     return any(
-        one.gets or (station.unfinished and not one.put and not station.consumed())
-        for station, one in zip(worker.stations, worker.traffic(), strict=False)
+        station.unfinished
+        and not station.consumed()
+        and (station in put or station.put_here())
+        for station in worker.stations
     )
 
 

@@ -83,7 +83,7 @@ class Worker:
         self.successor: Worker | None = None
         self.waits: bool | None = None
         self._keeper = keeper
-        self._group = group
+        self.group = group
         self._launch = launch
         self._setup = setup
         self._options = options
@@ -435,7 +435,7 @@ class Worker:
         more.setdefault("reason", self.slot.reason)
         event = WorkerEvent(
             kind,
-            self._group,
+            self.group,
             self.name,
             self.pid or (self.departure and self.departure.pid) or None,
             self.slot.attempt,

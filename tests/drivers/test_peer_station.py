@@ -793,3 +793,17 @@ def test_what_was_settled_without_a_word_does_not_hold_up_the_end(
         assert peer.settle(token, report=False)
         hub.drive()
     assert hub.hub.state is State.OVER
+
+
+def test_what_the_owner_has_put_itself_is_known(stations: Stations) -> None:
+    hub, peer = connected(stations)
+    other = stations.peer(hub)
+    put(hub, 1, 2)
+    peer.put(b"a.")
+    for _ in range(2):
+        other.put(b"b.")
+    drive(hub)
+    assert hub.put_here() == 2
+    other.dispose()
+    drive(hub)
+    assert (hub.put_here(), hub.statistics().put) == (2, 5)

@@ -348,3 +348,14 @@ def terminate_a_child(out: Any) -> None:
     out.sync.put((child.exitcode, bool(aioprocq.current_worker().stopping)))
     child.kill()
     aioprocq.current_worker().stopping.block()
+
+
+def put_until_told(out: Any, errors: Any) -> None:
+    """Never get anything; the first process reports an error, and dies of it."""
+    if aioprocq.current_worker().attempt == 1:
+        errors.sync.put("it rained")
+        errors.sync.flush()
+        os._exit(1)
+    while not aioprocq.current_worker().stopping:
+        out.sync.put(1)
+        aioprocq.current_worker().stopping.block(0.01)

@@ -144,3 +144,17 @@ async def test_a_child_of_a_worker_ends_by_sigterm_and_the_worker_does_not():
     async with aioprocq.Supervisor() as supervisor:
         await soon(supervisor.start(targets.terminate_a_child, out))
         assert await soon(out.get()) == (-15, False)
+
+
+async def test_who_only_puts_is_not_waited_for_because_of_what_its_like_has_put():
+    out, errors = aioprocq.Queue[int](), aioprocq.Queue[str]()
+
+    async def use() -> None:
+        async with aioprocq.Supervisor() as supervisor:
+            await supervisor.start(
+                targets.put_until_told, out, errors, backoff=QUICK, drain_timeout=600
+            )
+            await out.get()
+
+    await soon(use())
+    assert errors.qsize() == 1
