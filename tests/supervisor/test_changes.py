@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,12 @@ import pytest
 
 import aioprocq
 from aioprocq import Backoff, WorkerStartError
+from tests.drivers.stations import reached
 
 from . import targets
-from .watching import DEADLINE, rest, soon
+from .watching import rest, soon
 
 QUICK = Backoff(initial=0)
-
-
-async def reached(state: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not state():  # noqa: ASYNC110  # nothing else says so
-            await asyncio.sleep(0.001)
 
 
 def states(group: Any) -> list[str]:
