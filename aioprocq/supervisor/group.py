@@ -124,7 +124,8 @@ class WorkerGroup:
             await self._until(lambda: all(w.over for w in extra) and _tried(workers))
             await self._check_started(workers)
         finally:
-            self._trials.remove(trial)
+            # Not ``remove``: another one may be equal to it.
+            self._trials = [one for one in self._trials if one is not trial]
 
     async def reload(self) -> None:
         """Replace every process by a new one, one after the other.
