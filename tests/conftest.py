@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import asyncio
 import contextlib
 import gc
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
@@ -125,6 +126,23 @@ async def _no_pending_tasks_on_loop() -> AsyncIterator[None]:
     lines = [f"task was left: {task!r}" for task in pending]
     if lines:
         pytest.fail("the test leaks:\n  " + "\n  ".join(lines), pytrace=False)
+
+
+@pytest.fixture
+def broken_handler() -> Iterator[list[logging.LogRecord]]:
+    """A logging handler of the app that raises, and what it was given before."""
+    seen = []
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record)
+            raise RuntimeError("this handler is broken")
+
+    handler = Broken()
+    logger = logging.getLogger("aioprocq")
+    logger.addHandler(handler)
+    yield seen
+    logger.removeHandler(handler)
 
 
 def _allowed_leaks(request: pytest.FixtureRequest) -> set[str]:

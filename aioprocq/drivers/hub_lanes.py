@@ -23,6 +23,7 @@ from ..wire.page import Page
 from ..wire.payload import Descriptor, Parcel
 from .connection import Connection, reserve
 from .hub_rings import HubRings
+from .log import logger
 from .readiness import make_readiness
 from .ring import RINGS
 from .station import Settings
@@ -40,8 +41,6 @@ from .transport import (
 from .waiting import running_loop
 
 __all__ = ["HubLanes", "new_hub"]
-
-logger = logging.getLogger("aioprocq")
 
 _MOST_FRAMES = 256
 _RETRY = 0.05

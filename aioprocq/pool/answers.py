@@ -9,11 +9,11 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from pickle import loads
 from typing import Any, Protocol
 
+from ..drivers.log import logger
 from ..machines.jobs import Job, Jobs, JobState
 from ..queues.queue import Queue
 from ..supervisor.remote import Failure
@@ -24,8 +24,6 @@ from .crew import Crew
 from .statistics import Latencies
 
 __all__ = ["Answers"]
-
-logger = logging.getLogger("aioprocq")
 
 _AT_ONCE = 64
 

@@ -11,12 +11,12 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..drivers.log import logger
 from ..machines.jobs import Jobs, JobState
 from ..machines.restart import Backoff, ExitReason, WorkerState
 from ..supervisor.events import WorkerEvent
@@ -29,8 +29,6 @@ from .plain_server import serve
 from .server import Orders
 
 __all__ = ["Crew", "CrewOptions"]
-
-logger = logging.getLogger("aioprocq")
 
 DUMP_TIME = 0.05
 PATIENCE = 5.0

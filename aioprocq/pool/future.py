@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import RemoteError
 from ..machines.jobs import Job
+from ..supervisor.remote import notes_of, text_of
 from .calls import name_of
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def presentable(failure: BaseException) -> BaseException:
         return failure
     error = RemoteError.describe(
         type(failure).__qualname__,
-        str(failure),
-        tuple(getattr(failure, "__notes__", ())),
+        text_of(failure),
+        notes_of(failure),
         "",
     )
     for note in error.notes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from typing import Protocol
 
 from ..drivers.hub_station import HubStation
 from ..drivers.lifeline import KERNEL_KILLS, Lifeline
+from ..drivers.log import logger
 from ..drivers.output import OutputReader
 from ..drivers.process import Process, Status
 from ..drivers.transport import make_line, scratch_file
@@ -34,8 +34,6 @@ from .events import HeldItem
 from .messages import Drain, Setup
 
 __all__ = ["NOTHING", "Child", "Departure", "Launch", "Listener"]
-
-logger = logging.getLogger("aioprocq")
 
 Output = Callable[[str, str, str], object]
 """Called with a worker's name, "stdout" or "stderr", and a line."""

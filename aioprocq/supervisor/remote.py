@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ..errors import RemoteError
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "notes_of", "text_of"]
 
 _MOST = 1 << 20
 _MOST_PICKLED = 1 << 24
@@ -43,8 +43,8 @@ class Failure:
             name = f"{kind.__module__}.{name}"
         return cls(
             name,
-            _text(failure),
-            tuple(str(note) for note in getattr(failure, "__notes__", ())),
+            text_of(failure),
+            notes_of(failure),
             _render(failure),
             _survives(failure),
         )
@@ -78,11 +78,19 @@ class Failure:
         return failure if isinstance(failure, BaseException) else None
 
 
-def _text(failure: BaseException) -> str:
+def text_of(failure: BaseException) -> str:
+    """What an exception says, if its class lets it."""
     try:
         return str(failure)
     except Exception:
         return "<its str() fails>"
+
+
+def notes_of(failure: BaseException) -> tuple[str, ...]:
+    """What was added to an exception, where that makes sense."""
+    notes = getattr(failure, "__notes__", ())
+    kept = notes if isinstance(notes, list | tuple) else ()
+    return tuple(note for note in kept if isinstance(note, str))
 
 
 def _render(failure: BaseException) -> str:

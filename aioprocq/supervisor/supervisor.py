@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ..drivers.hub_station import HubStation
+from ..drivers.log import logger
 from ..errors import WorkerError
 from ..machines.restart import Backoff
 from ..queues.handle import Handle, owned_among
@@ -40,8 +40,6 @@ from .options import (
 from .worker import Worker
 
 __all__ = ["Supervisor"]
-
-logger = logging.getLogger("aioprocq")
 
 _SHARE = 0.8
 """Of the time to drain, how much may pass before all are told to finish."""

@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import signal
 import time
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from ..drivers.hub_station import HubStation
 from ..drivers.hub_watch import Traffic
+from ..drivers.log import logger
 from ..machines.restart import Exit, ExitReason, Slot, Verdict, WorkerState
 from .boot import TERMINATED
 from .child import NOTHING, Child, Departure, Launch
@@ -26,10 +26,9 @@ from .events import WorkerEvent
 from .logs import handle_log
 from .messages import Failed, Finished, Log, Pong, Ready, Recycle, Setup
 from .options import Options
+from .remote import text_of
 
 __all__ = ["Keeper", "Worker"]
-
-logger = logging.getLogger("aioprocq")
 
 DUMP_TIME = 0.5
 """Seconds between asking for the stacks of what does not stop, and killing it."""
@@ -356,7 +355,7 @@ class Worker:
             return
         how = status if reason is ExitReason.SIGNAL else f"{reason.value}, {status}"
         if self.failure is not None:
-            how += f": {type(self.failure).__name__}: {self.failure}"
+            how += f": {type(self.failure).__name__}: {text_of(self.failure)}"
         logger.warning("worker %s ended: %s", self.name, how)
 
     def _back_off(self) -> None:

@@ -73,6 +73,16 @@ async def test_a_plain_job_that_looks_spares_its_worker(concurrency):
         assert await soon(pool.run(jobs.pid)) == worker
 
 
+@pytest.mark.usefixtures("broken_handler")
+async def test_a_logging_handler_that_fails_spares_nobody():
+    told: Any = aioprocq.Queue()
+    async with WorkerPool(1, grace_period=0) as pool:
+        stuck = pool.submit(jobs.hold_on, told)
+        victim = await soon(told.get())
+        stuck.cancel()
+        assert await soon(pool.run(jobs.pid)) != victim
+
+
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize(
     "function",

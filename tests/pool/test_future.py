@@ -103,6 +103,16 @@ def test_what_would_disturb_the_caller_is_wrapped(failure):
 
 
 @pytest.mark.parametrize(
+    ("notes", "kept"), [("no list", []), (1, []), ([1, "a note"], ["a note"])]
+)
+def test_notes_may_be_anything(notes, kept):
+    failure = jobs.AbruptError("x")
+    failure.__notes__ = notes
+    error = presentable(failure)
+    assert getattr(error, "__notes__", []) == kept
+
+
+@pytest.mark.parametrize(
     "failure", [ValueError(), TimeoutError(), ExceptionGroup("", [ValueError()])]
 )
 def test_what_would_not_is_left_as_it_is(failure):

@@ -150,6 +150,14 @@ async def test_an_output_function_that_fails(
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.usefixtures("broken_handler")
+async def test_a_logging_handler_that_fails() -> None:
+    async with Observed() as supervisor:
+        group = await supervisor.start(targets.idle, **undaunted())
+        os.kill(pids_of(group)[0], signal.SIGKILL)
+        await supervisor.until("ready", 2)
+
+
 # SIGCHLD
 
 
