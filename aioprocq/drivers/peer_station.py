@@ -20,6 +20,7 @@ from ..wire.frames import Ask, Kind
 from ..wire.page import ALERT, ANNOUNCE_WAITS, HANDED, PUBLISHED, State
 from .peer_putting import PeerPutting
 from .station import Token
+from .threads import end_run_with_thread
 from .waiting import FutureWaiter, ThreadWaiter, running_loop
 
 __all__ = ["PeerStation"]
@@ -69,9 +70,11 @@ class PeerStation(PeerPutting):
         # A task is no thread, and what tells one is no step of its own.
         thread = isinstance(holder, int) and holder > 0
         # Without the lock, as in ``_open_next``.
-        run = machine.run_to_free(holder, get_ident if thread else None)
+        run = machine.run_to_free(get_ident if thread else None)
         if run is None:
             return
+        if self.joinable:
+            end_run_with_thread(self)
         with self.lock:
             if self.machine is machine and machine.set_free(run):
                 self.free_items, self.free_settling = run.items, run.settling

@@ -46,7 +46,7 @@ class LockFreeRun:
     """Items that are handed out by ``next(run.items)``, and settled likewise.
 
     ``alert`` is that of the page, and does not concern these items, or there is none.
-    With ``caller``, something in C that says who calls, only ``holder`` gets some:
+    With ``caller``, something in C that says who calls, only who made this gets some:
     what is handed out is held then, by somebody who is known beforehand.
     """
 
@@ -69,7 +69,6 @@ class LockFreeRun:
         source: deque[object],
         handed: int,
         alert: int,
-        holder: Hashable = None,
         caller: Callable[[], Hashable] | None = None,
     ) -> None:
         self.source = source
@@ -82,7 +81,7 @@ class LockFreeRun:
         turns: Iterator[Page] = pages
         if caller is not None:
             callers = starmap(caller, repeat(()))
-            mine = takewhile(truth, map(eq, callers, repeat(holder)))
+            mine = takewhile(truth, map(eq, callers, repeat(caller())))
             turns = compress(pages, mine)
         # Each of these gets its next value from those above it, when it is asked.
         announced = map(setitem, turns, repeat(HANDED), self._numbers)

@@ -65,14 +65,12 @@ class Settling(Putting):
         """Give back what is here and not handed out, if the hub has asked for it."""
         raise NotImplementedError
 
-    def run_to_free(
-        self, holder: Hashable, caller: Callable[[], Hashable] | None
-    ) -> LockFreeRun | None:
+    def run_to_free(self, caller: Callable[[], Hashable] | None) -> LockFreeRun | None:
         """What all but the last item of an opened batch are, without the lock.
 
-        Once for each batch, when ``holder`` has just got one of it; None: not now.
-        ``caller``, a function in C, tells whether it is the holder again. To be called
-        without the lock; what comes of it is for ``set_free``.
+        Once for each batch, by who has just got one of it; None: not now. ``caller``, a
+        function in C, tells whether it is the same again. To be called without the
+        lock; what comes of it is for ``set_free``.
         """
         alert, page, held = self.page[ALERT], self.page, self.holdings
         if self.free_once == self.last or (alert and alert < self.last):
@@ -82,7 +80,7 @@ class Settling(Putting):
         self.free_once = self.last
         if not self.joinable:
             return LockFreeRun(page, self.items, self.handed, alert)
-        run = LockFreeRun(page, self.items, self.handed, alert, holder, caller)
+        run = LockFreeRun(page, self.items, self.handed, alert, caller)
         if not (held.filed or self.returning):
             run.settle_from(page, held.first)
         return run

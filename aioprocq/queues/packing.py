@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import threading
 from collections.abc import Hashable
 from weakref import ref
 
 from ..drivers.segment import open_payload
 from ..drivers.station import Station
+from ..drivers.threads import thread_number
 from ..machines.record import DeadRecord
 from ..wire.ahead import Opened
 from ..wire.payload import Parcel, Payload, pack_item
@@ -80,7 +80,7 @@ def task_holder() -> Hashable:
     except RuntimeError:
         task = None
     if task is None:
-        return threading.get_ident()
+        return thread_number()
     # Its id would be that of another task soon after its end, which would settle what
     # this one had left. A reference that is dead equals no other.
     holder = ref(task)

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from pickle import loads
-from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from ..drivers.ring import SHORT, write_of, writes
 from ..drivers.station import Station
+from ..drivers.threads import here, thread_number
 from ..drivers.waiting import running_loop
 from ..errors import (
     LoopMismatch,
@@ -217,7 +217,7 @@ class SyncQueue(Generic[T]):
                 raise
             if item is not MISSING:
                 return item  # type: ignore[no-any-return]
-        holder = get_ident()
+        holder = here.number or thread_number()
         item = station.take(holder)
         if item is None:
             if block and running_loop() is not None:
@@ -291,13 +291,15 @@ class SyncQueue(Generic[T]):
         check_count(max_items, "max_items")
         station = self._handle.station
         items = [self.get(timeout=timeout)]
-        take_more(self._handle, station, get_ident(), items, max_items)
+        take_more(self._handle, station, thread_number(), items, max_items)
         return items
 
     def __iter__(self) -> Iterator[T]:
         if running_loop() is not None:
             raise _on_loop("get")
-        holder = get_ident() if self._handle.settings.joinable else None
+        holder = None
+        if self._handle.settings.joinable:
+            holder = thread_number()
         item: Any
         while True:
             # As in get, but for what is the same for every item.
@@ -391,7 +393,7 @@ class SyncQueue(Generic[T]):
                 station.yield_if_asked()
             return
         if self._handle.settings.joinable:
-            if station.settle_held(get_ident()):
+            if station.settle_held(here.number or thread_number()):
                 return
             if self._handle.owner or running_loop() is not None:
                 if station.settle_anywhere():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from aioprocq import OwnerLost, QueueClosed, QueueShutDown
 from aioprocq.drivers import peer_station as module
 from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.drivers.threads import thread_number
 from aioprocq.machines import settling
 from aioprocq.wire.ahead import Opened, open_ahead
 from aioprocq.wire.batch import Batch
@@ -115,9 +115,9 @@ def test_hand_outs_at_once_are_told_when_that_is_due(stations: Stations) -> None
 def with_a_run(stations: Stations, count: int = 9, **changes: Any) -> Any:
     """A peer whose user has got one item of a batch, and a second one."""
     hub, peer = with_a_batch(stations, *range(count), **changes)
-    assert peer.take(get_ident()) == 0
+    assert peer.take(thread_number()) == 0
     assert peer.free_items is None, "the rest may be wanted in one go"
-    assert peer.take(get_ident()) == 1
+    assert peer.take(thread_number()) == 1
     return hub, peer
 
 
@@ -149,9 +149,9 @@ def test_what_was_got_without_the_lock_is_settled_without_it(
     drive(hub)
     assert (hub.statistics().unfinished, hub.statistics().held) == (3, 2)
     assert peer.statistics().unfinished == 3
-    assert peer.settle_held(get_ident())
-    assert peer.settle_held(get_ident())
-    assert not peer.settle_held(get_ident())
+    assert peer.settle_held(thread_number())
+    assert peer.settle_held(thread_number())
+    assert not peer.settle_held(thread_number())
     assert peer.take("me") == 8
     assert peer.settle_held("me")
     drive(hub)
@@ -255,7 +255,7 @@ def test_in_a_forked_child_nothing_is_announced(stations: Stations) -> None:
 def test_what_was_got_last_without_the_lock_is_what_fails(stations: Stations) -> None:
     hub, peer = with_a_run(stations, joinable=True)
     assert next(peer.free_items) == 2
-    peer.fail_latest(get_ident(), "it rained")
+    peer.fail_latest(thread_number(), "it rained")
     drive(hub)
     assert [letter.payload for letter in hub.hub.store.dead] == [pack_item(2)]
 

@@ -221,7 +221,7 @@ class PeerProcess:
             machine.hold(holder)
         self._handed(payload, machine.handed - 1)
         if self.frees and machine.open and len(machine.items) > 1:
-            run = machine.run_to_free(holder, get_ident)
+            run = machine.run_to_free(get_ident)
             if run is not None:
                 machine.set_free(run)
         return True

@@ -14,17 +14,16 @@ from aioprocq.wire.page import ALERT, HANDED, SETTLED, new_page
 
 from .simulation import PausingPage
 
-ME = threading.get_ident()
 DEADLINE = 20.0
 
 
 def run_of(
-    items: list[object], *, handed: int = 0, alert: int = 0, holder: int | None = None
+    items: list[object], *, handed: int = 0, alert: int = 0, mine: bool = False
 ) -> tuple[LockFreeRun, PausingPage, deque[object]]:
     page, here = PausingPage(), deque(items)
     page[HANDED], page[ALERT] = handed, alert
-    caller = threading.get_ident if holder else None
-    return LockFreeRun(page, here, handed, alert, holder, caller), page, here
+    caller = threading.get_ident if mine else None
+    return LockFreeRun(page, here, handed, alert, caller), page, here
 
 
 def elsewhere(iterator: Iterator[object]) -> object:
@@ -51,11 +50,11 @@ def test_all_but_the_last_are_handed_out_in_order() -> None:
     assert (page[HANDED], list(here)) == (10, ["d"])
 
 
-@pytest.mark.parametrize("holder", [None, ME], ids=["anybody", "one"])
+@pytest.mark.parametrize("mine", [False, True], ids=["anybody", "one"])
 def test_who_is_handed_an_item_has_announced_it_before_it_looks(
-    holder: int | None,
+    mine: bool,
 ) -> None:
-    run, page, here = run_of(["a", "b", "c"], holder=holder)
+    run, page, here = run_of(["a", "b", "c"], mine=mine)
     seen: list[tuple[int, int]] = []
     page.before_load[ALERT] = lambda: seen.append((page[HANDED], len(here)))
     assert next(run.items) == "a"
@@ -75,7 +74,7 @@ def test_a_new_alert_ends_it_with_one_announcement(alert: int) -> None:
 
 
 def test_once_closed_it_announces_nothing() -> None:
-    run, page, here = run_of(["a", "b", "c"], holder=ME)
+    run, page, here = run_of(["a", "b", "c"], mine=True)
     run.settle_from(page, 0)
     assert next(run.items) == "a"
     run.close()
@@ -85,7 +84,7 @@ def test_once_closed_it_announces_nothing() -> None:
 
 
 def test_only_the_holder_gets_some() -> None:
-    run, page, here = run_of(["a", "b", "c"], holder=ME)
+    run, page, here = run_of(["a", "b", "c"], mine=True)
     assert next(run.items) == "a"
     assert elsewhere(run.items) is MISSING
     assert (page[HANDED], list(here)) == (1, ["b", "c"])
@@ -100,7 +99,7 @@ def test_without_a_holder_any_thread_gets_some() -> None:
 
 
 def test_what_was_handed_out_is_settled_in_order() -> None:
-    run, page, _ = run_of(["c", "d", "e", "f"], handed=2, holder=ME)
+    run, page, _ = run_of(["c", "d", "e", "f"], handed=2, mine=True)
     page[SETTLED] = 1
     run.settle_from(page, 1)  # one item was held before
     assert run.settling is not None
@@ -122,7 +121,7 @@ def test_who_settles_hears_of_a_new_alert_and_has_settled_before(alert: int) -> 
     page = PausingPage()
     page[ALERT] = alert
     here: deque[object] = deque("abc")
-    run = LockFreeRun(page, here, 0, alert, ME, threading.get_ident)
+    run = LockFreeRun(page, here, 0, alert, threading.get_ident)
     run.settle_from(page, 0)
     assert run.settling is not None
     assert [next(run.items) for _ in range(2)] == ["a", "b"]
@@ -136,7 +135,7 @@ def test_who_settles_hears_of_a_new_alert_and_has_settled_before(alert: int) -> 
 
 
 def test_the_last_item_is_not_settled() -> None:
-    run, page, here = run_of(["a", "b"], holder=ME)
+    run, page, here = run_of(["a", "b"], mine=True)
     run.settle_from(page, 0)
     assert run.settling is not None
     assert next(run.items) == "a"
@@ -172,7 +171,7 @@ def test_each_item_goes_to_one_of_many_threads(
 
 def test_whatever_the_depth_of_the_stack_nothing_is_settled_twice() -> None:
     page, here = new_page(), deque[object](range(1000))
-    run = LockFreeRun(page, here, 0, 0, ME, threading.get_ident)
+    run = LockFreeRun(page, here, 0, 0, threading.get_ident)
     run.settle_from(page, 0)
     settling = run.settling
     assert settling is not None

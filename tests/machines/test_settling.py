@@ -217,13 +217,13 @@ def with_a_run(*, joinable: bool = True, holder: object = ME, **page: int) -> Pe
     peer.take()
     if joinable:
         peer.hold(holder)
-    set_free(peer, holder)
+    set_free(peer)
     peer.check_invariants()
     return peer
 
 
-def set_free(peer: Peer, holder: object, caller: Any = get_ident) -> bool:
-    run = peer.run_to_free(holder, caller)
+def set_free(peer: Peer, caller: Any = get_ident) -> bool:
+    run = peer.run_to_free(caller)
     return run is not None and peer.set_free(run)
 
 
@@ -311,7 +311,7 @@ def test_a_gap_in_the_lane_is_no_item_that_is_held() -> None:
     opens(peer, 7, "abc")
     peer.take()
     peer.hold(ME)
-    set_free(peer, ME)
+    set_free(peer)
     peer.catch_up()
     peer.check_invariants()
     assert (peer.holdings.choose(ME), peer.settled) == (7, 0)
@@ -339,7 +339,7 @@ def test_a_run_that_is_late_is_not_set_free(what: str) -> None:
     opens(peer, 0, "abcdef")
     peer.take()
     peer.hold(ME)
-    run = peer.run_to_free(ME, get_ident)
+    run = peer.run_to_free(get_ident)
     assert run is not None
     if what == "gone":
         peer.page[EPOCH], peer.page[RECALLED] = 1, 1
@@ -385,7 +385,7 @@ def test_what_is_held_out_of_order_is_not_settled_without_the_lock() -> None:
     opens(peer, 2, "abcd")
     peer.take()
     peer.hold(ME)
-    set_free(peer, ME)
+    set_free(peer)
     assert goes_on(peer) == "b"
     assert peer.free is not None
     assert peer.free.settling is None
@@ -403,7 +403,7 @@ def test_nothing_is_settled_without_the_lock_while_a_return_is_unread() -> None:
     flush(peer)
     peer.take()
     peer.hold(ME)
-    set_free(peer, ME)
+    set_free(peer)
     assert peer.free is not None
     assert peer.free.settling is None
 
@@ -417,11 +417,11 @@ def test_when_nothing_is_set_free(why: str, monkeypatch: pytest.MonkeyPatch) -> 
     if why == "alert":
         peer.page[ALERT] = 3
     elif why == "again":
-        assert set_free(peer, ME)
+        assert set_free(peer)
         peer.catch_up()
     elif why == "impossible":
         monkeypatch.setattr(module, "POSSIBLE", False)
-    assert not set_free(peer, ME, None if why == "holder" else get_ident)
+    assert not set_free(peer, None if why == "holder" else get_ident)
     assert peer.free is None
 
 
@@ -443,7 +443,7 @@ def test_an_alert_that_comes_while_a_run_is_set_free_is_found() -> None:
         page.before_load[ALERT] = lambda: page.__setitem__(ALERT, 1)
 
     page.before_load[ALERT] = first
-    assert set_free(peer, None, None)
+    assert set_free(peer, None)
     assert goes_on(peer) is None
 
 

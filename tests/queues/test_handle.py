@@ -22,6 +22,7 @@ from aioprocq import (
     QueueShutDown,
 )
 from aioprocq.drivers.peer_station import PeerStation
+from aioprocq.drivers.threads import thread_number
 from aioprocq.queues import handle as module
 from aioprocq.queues import joinable
 from aioprocq.queues.handle import Handle, arrive
@@ -179,7 +180,7 @@ def test_a_finalizer_may_use_the_queue_while_an_item_is_settled(
 
     def holder() -> int:
         seen.append(user.qsize())
-        return threading.get_ident()
+        return thread_number()
 
     monkeypatch.setattr(joinable, "task_holder", holder)
     if place == "owner":

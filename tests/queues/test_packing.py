@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aioprocq import JoinableQueue, Queue
+from aioprocq.drivers.threads import thread_number
 from aioprocq.machines.record import DeadRecord
 from aioprocq.queues.packing import (
     empty,
@@ -154,8 +155,16 @@ def test_what_was_unpickled_ahead_is_given_as_it_is(faces: Faces) -> None:
 
 
 def test_the_holder_in_a_thread_is_the_thread() -> None:
-    assert task_holder() == threading.get_ident()
+    assert task_holder() == thread_number()
     assert Thread(task_holder).result() != task_holder()
+
+
+def test_a_thread_that_has_the_ident_of_an_ended_one_is_another() -> None:
+    def both() -> tuple[int, object]:
+        return threading.get_ident(), task_holder()
+
+    found = {Thread(both).result() for _ in range(10)}
+    assert len({ident for ident, _ in found}) < len(found) == 10
 
 
 async def test_the_holder_on_a_loop_is_the_task() -> None:
@@ -169,7 +178,7 @@ async def test_the_holder_on_a_loop_is_the_task() -> None:
     loop = asyncio.get_running_loop()
     loop.call_soon(lambda: seen.append(task_holder()))
     await asyncio.sleep(0)
-    assert seen == [threading.get_ident()], "a callback belongs to no task"
+    assert seen == [thread_number()], "a callback belongs to no task"
 
 
 def test_dead_letters_show_the_item_or_its_bytes() -> None:

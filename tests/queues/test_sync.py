@@ -7,7 +7,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from aioprocq import (
     QueueFull,
     QueueShutDown,
 )
+from aioprocq.drivers.threads import thread_number
 from aioprocq.wire.page import HANDED, SETTLED
 from tests.drivers.stations import DEADLINE, LARGE, Thread, until
 
@@ -194,16 +194,45 @@ def test_another_thread_holds_what_it_gets(faces: Faces) -> None:
     assert Thread(peer.sync.get).result() == items[0]
     assert peer.sync.get() == items[1]
     held = machine.holdings
-    assert [held.choose(get_ident()), held.latest(get_ident())] == [0, 3]
+    assert [held.choose(thread_number()), held.latest(thread_number())] == [0, 3]
     for _ in range(3):
         peer.sync.task_done()
     assert 2 in held, "that is the other one's"
 
 
+def test_what_an_ended_thread_has_left_is_not_for_one_with_its_ident(
+    faces: Faces,
+) -> None:
+    def leave(peer: Any) -> int:
+        got.extend(peer.sync.get() for _ in range(count))
+        assert peer._handle.station.free_items is not None
+        return threading.get_ident()
+
+    def settle(peer: Any) -> int:
+        got.extend(peer.sync.get() for _ in range(count))
+        for _ in range(count):
+            peer.sync.task_done()
+        return threading.get_ident()
+
+    count, same = 4, 0
+    for _ in range(5):
+        _, peer = faces.pair(JoinableQueue)
+        batch_at(peer, *MANY)
+        got: list[object] = []
+        left = Thread(leave, peer).result()
+        station = peer._handle.station
+        assert station.free_items is station.free_settling is None
+        same += Thread(settle, peer).result() == left
+        assert got == MANY[: 2 * count]
+        held = station.machine.holdings
+        assert [i for i in range(len(MANY)) if i in held] == list(range(count))
+    assert same, "no ident came back: this shows nothing"
+
+
 async def test_a_task_holds_what_it_gets(faces: Faces) -> None:
     peer, items = with_a_run(faces, JoinableQueue)
     assert await peer.get() == items[0]
-    assert peer._handle.station.machine.holdings.latest(get_ident()) == 1
+    assert peer._handle.station.machine.holdings.latest(thread_number()) == 1
 
 
 async def test_for_a_task_that_holds_its_items_nothing_is_set_free(
