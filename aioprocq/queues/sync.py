@@ -217,7 +217,7 @@ class SyncQueue(Generic[T]):
                 raise
             if item is not MISSING:
                 return item  # type: ignore[no-any-return]
-        holder = here.number or thread_number()
+        holder = (here.number or thread_number()) if station.joinable else None
         item = station.take(holder)
         if item is None:
             if block and running_loop() is not None:
