@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from numbers import Real
+from operator import index
+from typing import Any
 
 __all__ = [
     "check_bytes",
@@ -12,6 +15,7 @@ __all__ = [
     "check_maxsize",
     "check_reason",
     "check_timeout",
+    "check_whole",
     "safe_repr",
 ]
 
@@ -50,22 +54,26 @@ def check_bytes(max_bytes: object) -> int | None:
     """A bound in bytes; None is unbounded."""
     if max_bytes is None:
         return None
-    if not isinstance(max_bytes, int):
-        raise TypeError(
-            f"max_bytes must be a whole number or None, not {type(max_bytes).__name__}"
-        )
-    if max_bytes <= 0:
+    size = check_whole(max_bytes, "max_bytes", "a whole number or None")
+    if size <= 0:
         raise ValueError("max_bytes must be positive; None is unbounded")
-    return max_bytes
+    return size
 
 
 def check_count(count: object, name: str) -> int:
     """A whole number that is at least one."""
-    if not isinstance(count, int):
-        raise TypeError(f"{name} must be a whole number, not {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, not {count}")
-    return count
+    number = check_whole(count, name)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, not {number}")
+    return number
+
+
+def check_whole(value: Any, name: str, wanted: str = "a whole number") -> int:
+    """A whole number of any type, such as one of NumPy's, and no truth value."""
+    if not isinstance(value, bool):
+        with suppress(TypeError):
+            return index(value)
+    raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
 
 
 def check_timeout(timeout: object) -> float | None:

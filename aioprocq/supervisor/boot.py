@@ -251,9 +251,16 @@ def _run(setup: Setup, line: Control) -> None:
         line.send(Ready())
     try:
         _call(target, args, kwargs, new_loop, signals)
-    except (QueueShutDown, OwnerLost):
-        if not worker.stopping:
+    except BaseException as failure:
+        if not (worker.stopping and _says_no_more(failure)):
             raise
+
+
+def _says_no_more(failure: BaseException) -> bool:
+    """Whether it tells of nothing but the end of queues, maybe of several tasks."""
+    if isinstance(failure, BaseExceptionGroup):
+        return all(map(_says_no_more, failure.exceptions))
+    return isinstance(failure, (QueueShutDown, OwnerLost))
 
 
 def _call(

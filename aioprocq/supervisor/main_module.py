@@ -30,9 +30,11 @@ def find_main() -> tuple[str, str] | None:
     if spec is not None and spec.name not in ("", "__main__"):  # `python folder`
         return "module", spec.name
     path = getattr(main, "__file__", None)
-    if path is None or not os.path.exists(path):
+    if path is None:
         return _inherited
-    return "path", os.path.abspath(path)
+    archive = os.path.dirname(path)  # as of `python app.pyz`
+    place = archive if os.path.isfile(archive) else path
+    return ("path", os.path.abspath(place)) if os.path.exists(place) else _inherited
 
 
 def has_main() -> bool:

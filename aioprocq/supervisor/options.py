@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from ..errors import AioprocqError
 from ..machines.restart import Backoff, RestartPolicy, Rules
+from ..queues.checks import check_whole
 from .child import Output
 from .main_module import has_main
 
@@ -129,7 +132,7 @@ def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> str:
 
 
 def _seconds(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
     try:
         seconds = float(value)
@@ -139,6 +142,10 @@ def _seconds(value: object, name: str) -> float:
         raise ValueError(f"{name} must be zero or more seconds, not {seconds!r}")
     if seconds == 0 and name in _OPTIONAL:
         raise ValueError(f"{name} must be more than zero seconds; None turns it off")
+    if seconds == 0 and name == "start_timeout":
+        raise ValueError(
+            f"{name} must be more than zero seconds: no process is so quick"
+        )
     return seconds
 
 
@@ -148,11 +155,10 @@ def _limit(value: int | None, name: str) -> int | None:
 
 def check_number(value: int, name: str, least: int) -> int:
     """A whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be {least} or more, not {value}")
-    return value
+    number = check_whole(value, name)
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more, not {number}")
+    return number
 
 
 def check_text(value: object, name: str) -> None:
@@ -202,7 +208,7 @@ def check_target(target: Callable[..., Any]) -> str:
             f"target must be a function, plain or async, not {type(target).__name__}"
         )
     function = target
-    while hasattr(function, "func"):  # a partial
+    while isinstance(function, functools.partial):
         function = function.func
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(

@@ -39,8 +39,28 @@ def test_a_bound_in_bytes() -> None:
     for wrong in (0, -5):
         with pytest.raises(ValueError, match="None is unbounded"):
             check_bytes(wrong)
-    with pytest.raises(TypeError, match="whole number or None, not float"):
-        check_bytes(1.0)
+    for odd, name in ((1.0, "float"), (True, "bool")):
+        with pytest.raises(TypeError, match=f"whole number or None, not {name}"):
+            check_bytes(odd)
+
+
+class Whole:
+    """A whole number of another library."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_a_whole_number_of_any_type() -> None:
+    for number in (check_bytes(Whole(7)), check_count(Whole(7), "max_items")):
+        assert (number, type(number)) == (7, int)
+    with pytest.raises(ValueError, match="max_items must be at least 1, not 0"):
+        check_count(Whole(0), "max_items")
+    with pytest.raises(TypeError, match="max_items must be a whole number, not bool"):
+        check_count(True, "max_items")
 
 
 def test_a_count_is_at_least_one() -> None:

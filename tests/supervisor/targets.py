@@ -35,6 +35,18 @@ async def square_async(jobs: Any, results: Any) -> None:
         jobs.task_done()
 
 
+async def square_in_tasks(jobs: Any, results: Any) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(2):
+            tasks.create_task(square_until_told(jobs, results))
+
+
+async def square_until_told(jobs: Any, results: Any) -> None:
+    while True:
+        number = await jobs.get()
+        await results.put((os.getpid(), number * number))
+
+
 def return_at_once() -> None:
     pass
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipapp
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from .watching import DEADLINE
 
@@ -67,6 +70,16 @@ def test_a_script_a_module_and_a_package(tmp_path):
         done = run(tmp_path, *arguments)
         assert (done.returncode, done.stdout) == (0, SEEN), (arguments, done.stderr)
         assert "worker work-0 ended: error" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["app.pyz", "folder"])
+def test_an_archive_and_a_folder(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "__main__.py").write_text("import beside\n" + APP + GUARD)
+    (tmp_path / "folder" / "beside.py").touch()
+    zipapp.create_archive(tmp_path / "folder", tmp_path / "app.pyz")
+    done = run(tmp_path, name)
+    assert (done.returncode, done.stdout) == (0, SEEN), done.stderr
 
 
 def test_a_missing_main_guard_is_told_once_and_starts_nobody(tmp_path):

@@ -85,6 +85,29 @@ async def test_an_exception_in_the_body_stops_them_at_once():
     assert "draining" not in {event.kind for event in seen}
 
 
+async def test_tasks_that_hear_of_the_end_have_not_failed():
+    jobs: Any = aioprocq.Queue()
+    results: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        group = await supervisor.start(targets.square_in_tasks, jobs, results)
+        await jobs.put(3)
+        assert (await soon(results.get()))[1] == 9
+        await soon(group.scale(0))
+    assert group.statistics().exits == {"scaled down": 1}
+
+
+async def test_the_end_of_a_queue_is_a_failure_while_there_is_work():
+    jobs: Any = aioprocq.Queue()
+    results: Any = aioprocq.Queue()
+    async with aioprocq.Supervisor() as supervisor:
+        group = await supervisor.start(
+            targets.square_in_tasks, jobs, results, restart="never"
+        )
+        jobs.shutdown()
+        await soon(group.wait())
+    assert group.statistics().exits == {"error": 1}
+
+
 async def test_queues_live_for_as_long_as_workers_use_them():
     async def wire(supervisor: aioprocq.Supervisor, results: Any) -> None:
         jobs: Any = aioprocq.JoinableQueue()

@@ -230,6 +230,7 @@ BAD: Any = [
     ({"within": None}, TypeError, "within must be seconds"),
     ({"backoff": 0.5}, TypeError, "backoff must be a Backoff"),
     ({"start_timeout": -1}, ValueError, "start_timeout must be zero or more"),
+    ({"start_timeout": 0}, ValueError, "start_timeout must be more than zero"),
     ({"drain_timeout": "1"}, TypeError, "drain_timeout must be seconds"),
     ({"stop_timeout": float("inf")}, ValueError, "stop_timeout must be zero or more"),
     ({"max_items": 0}, ValueError, "max_items must be 1 or more"),
