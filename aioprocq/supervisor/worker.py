@@ -95,7 +95,7 @@ class Worker:
         self._pinged: float | None = None
         self._suspect = False
         self._settled = 0
-        self._job_since = 0.0
+        self._job_since: float | None = None
         self._condemned = False
         self._unwanted = False
         self._due_limit: str | None = None
@@ -141,7 +141,7 @@ class Worker:
         self._pinged = self.waits = None
         self._ready_at = 0.0
         self._oom_kills = oom_kills()
-        self._settled = 0
+        self._settled, self._job_since = 0, None
         self._due_limit = None
         try:
             setup = self._setup(self.name, self.slot.attempt, self)
@@ -407,10 +407,13 @@ class Worker:
         traffic, now = self.traffic(), time.monotonic()
         handed = sum(t.handed for t in traffic)
         settled = sum(t.settled for t in traffic)
-        if settled != self._settled or handed <= settled:
-            self._settled, self._job_since = settled, now
+        if handed <= settled:
+            self._job_since = None
+        elif self._job_since is None or settled != self._settled:
+            self._job_since = now  # at the latest
         elif now - self._job_since > limit:
             self.condemn(ExitReason.DEADLINE)
+        self._settled = settled
 
     def _check_pulse(self) -> None:
         limit, now = self._options.heartbeat, time.monotonic()
