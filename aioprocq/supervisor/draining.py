@@ -40,6 +40,8 @@ async def until_idle(
     """
     pause = FIRST_LOOK
     while time.monotonic() < deadline:
+        for worker in workers():
+            worker.see_to_its_end()  # a second Ctrl-C may have cut that short
         active = [w for w in workers() if w.slot.state in _ACTIVE and w.alive]
         for worker in active:
             if _is_source(worker, active):

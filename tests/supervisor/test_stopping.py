@@ -197,7 +197,9 @@ async def test_workers_have_ended_whose_exit_was_not_heard_of():
     out: Any = aioprocq.Queue()
     async with asyncio.timeout(DEADLINE):
         async with aioprocq.Supervisor() as supervisor:
-            group = await supervisor.start(roles.stall, out, restart="never")
+            group = await supervisor.start(
+                roles.stall, out, restart="never", drain_timeout=1000.0
+            )
             (worker,) = group.workers
             worker.child.process.unwatch()
             worker.kill()
@@ -210,7 +212,9 @@ async def test_what_tells_of_an_exit_can_be_done_again(monkeypatch, cut):
     out: Any = aioprocq.Queue()
     async with asyncio.timeout(DEADLINE):
         async with aioprocq.Supervisor() as supervisor:
-            group = await supervisor.start(roles.stall, out, restart="never")
+            group = await supervisor.start(
+                roles.stall, out, restart="never", drain_timeout=1000.0
+            )
             (worker,) = group.workers
             child, call = worker.child, getattr(Child, cut)
             child.process.unwatch()
