@@ -65,6 +65,7 @@ class Supervisor:
         self._state = "new"
         self._cancelled_host = False
         self._numbers: dict[str, int] = {}
+        self._names: set[str] = set()
         self._consumed: set[HubStation] = set()
 
     def __repr__(self) -> str:
@@ -198,9 +199,12 @@ class Supervisor:
     def _name(self, name: str | None, default: str) -> str:
         if name is not None:
             check_text(name, "name")
-        wanted = name or default
-        number = self._numbers[wanted] = self._numbers.get(wanted, 0) + 1
-        return wanted if number == 1 else f"{wanted}-{number}"
+        wanted = found = name or default
+        while found in self._names:  # of another group, maybe one that asked for it
+            number = self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            found = f"{wanted}-{number}"
+        self._names.add(found)
+        return found
 
     def events(self) -> EventStream:
         """The events of all workers from now on; ``async for`` over it."""
