@@ -19,6 +19,7 @@ from typing import Any, Literal
 from ..errors import WorkerCrashed, WorkerError
 from ..machines.jobs import Fate, Job, Jobs, JobState
 from ..machines.restart import ExitReason
+from ..queues.checks import check_timeout
 from ..queues.joinable import JoinableQueue
 from ..supervisor.events import WorkerEvent
 from ..wire.payload import Payload
@@ -29,7 +30,7 @@ from .context import find_variables, values_of
 from .crew import Crew
 from .future import Tag
 
-__all__ = ["Dispatching", "check_seconds"]
+__all__ = ["Dispatching", "check_patience"]
 
 _WINDOW = 64
 _LEAST_WINDOW = 256
@@ -238,10 +239,8 @@ class Dispatching:
         self._look_again()
 
 
-def check_seconds(value: float, name: str) -> float:
-    """Seconds, zero or more."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be zero or more seconds, not {value!r}")
-    return float(value)
+def check_patience(timeout: object) -> float | None:
+    """Seconds that a call may take, as queues take them; None: as long as it takes."""
+    if timeout is None or check_timeout(timeout) is None:
+        return None
+    return max(0.0, float(timeout))  # type: ignore[arg-type]  # it is a number

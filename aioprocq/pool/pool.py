@@ -16,12 +16,19 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 from ..errors import WorkerError
 from ..queues.joinable import JoinableQueue
 from ..queues.queue import Queue
-from ..supervisor.options import check_nice, check_number
+from ..supervisor.options import (
+    check_nice,
+    check_number,
+    check_output,
+    check_seconds,
+    check_text,
+    environment,
+)
 from .answers import Answers
 from .board import MOST_SLOTS, Withdrawals
 from .context import name_variables
 from .crew import Crew, CrewOptions
-from .dispatching import Dispatching, check_seconds
+from .dispatching import Dispatching, check_patience
 from .executor import PoolExecutor
 from .future import JobFuture
 from .map import MapResults
@@ -105,6 +112,10 @@ class WorkerPool(Dispatching):
         for limit, what in ((max_tasks, "max_tasks"), (max_rss, "max_rss")):
             if limit is not None:
                 check_number(limit, what, 1)
+        if name is not None:
+            check_text(name, "name")
+        environment(env)
+        check_output(output)
         if loop not in (None, "asyncio", "uvloop"):
             raise ValueError(f"loop must be 'asyncio' or 'uvloop', not {loop!r}")
         self._context = name_variables(context)
@@ -260,11 +271,10 @@ class WorkerPool(Dispatching):
         Cancellation: a job that has not started never will; one that runs ends as
         when its time is up.
         """
-        if timeout is not None:
-            timeout = check_seconds(timeout, "timeout")
+        seconds = check_patience(timeout)
         future = self._submit(function, args, kwargs)
-        if timeout is not None:
-            future.expire_after(timeout)
+        if seconds is not None:
+            future.expire_after(seconds)
         return await future
 
     def submit(
@@ -314,7 +324,7 @@ class WorkerPool(Dispatching):
             inputs,
             ordered=ordered,
             limit=None if limit is None else check_number(limit, "limit", 1),
-            timeout=None if timeout is None else check_seconds(timeout, "timeout"),
+            timeout=check_patience(timeout),
             progress=progress,
             return_exceptions=return_exceptions,
         )

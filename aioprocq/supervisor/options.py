@@ -21,7 +21,10 @@ __all__ = [
     "Options",
     "check_keywords",
     "check_nice",
+    "check_number",
     "check_options",
+    "check_output",
+    "check_seconds",
     "check_target",
     "check_text",
     "environment",
@@ -80,20 +83,19 @@ def check_options(
     """The options; TypeError or ValueError says which is wrong, and what to give."""
     if backoff is not None and not isinstance(backoff, Backoff):
         raise TypeError(f"backoff must be a Backoff, not {type(backoff).__name__}")
-    if output is not None and not callable(output):
-        raise TypeError(
-            "output must be callable with a worker's name, a stream's and a line"
-        )
+    check_output(output)
     rules = Rules(
         restart=RestartPolicy(_one_of(restart, "restart", _POLICIES)),
         max_restarts=check_number(max_restarts, "max_restarts", 0),
-        within=_seconds(within, "within"),
+        within=check_seconds(within, "within"),
         backoff=backoff or Backoff(),
     )
     if loop is not None:
         _one_of(loop, "loop", ("asyncio", "uvloop"))
     checked = {
-        name: None if value is None and name in _OPTIONAL else _seconds(value, name)
+        name: None
+        if value is None and name in _OPTIONAL
+        else check_seconds(value, name)
         for name, value in times.items()
     }
     return Options(
@@ -131,7 +133,8 @@ def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _seconds(value: object, name: str) -> float:
+def check_seconds(value: object, name: str) -> float:
+    """A finite time, zero or more; an optional one is None or more than zero."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be seconds, not {type(value).__name__}")
     try:
@@ -171,6 +174,14 @@ def check_text(value: object, name: str) -> None:
         whole = False
     if not whole:
         raise ValueError(f"{name} must be text without null characters, not {value!r}")
+
+
+def check_output(output: object) -> None:
+    """Who is given the lines that workers print, or None."""
+    if output is not None and not callable(output):
+        raise TypeError(
+            "output must be callable with a worker's name, a stream's and a line"
+        )
 
 
 def check_keywords(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:

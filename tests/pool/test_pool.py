@@ -10,6 +10,7 @@ import operator
 import os
 import signal
 import sys
+from fractions import Fraction
 from typing import Any
 
 import anyio
@@ -191,7 +192,12 @@ async def test_another_loop_is_told_to_use_the_executor():
         ({"grace_period": True}, TypeError, "grace_period must be seconds"),
         ({"start_timeout": math.inf}, ValueError, "start_timeout"),
         ({"start_timeout": math.nan}, ValueError, "start_timeout"),
+        ({"start_timeout": 0}, ValueError, "no process is so quick"),
         ({"context": "a:b"}, TypeError, "a list of context variables"),
+        ({"name": 3}, TypeError, "name must be a string"),
+        ({"env": "A=1"}, TypeError, "env must be a mapping"),
+        ({"env": {"A": 1}}, TypeError, "'A'.* must be a string"),
+        ({"output": "log"}, TypeError, "output must be callable"),
     ],
 )
 def test_bad_options_are_refused_at_once(options, error, text):
@@ -203,10 +209,12 @@ async def test_bad_calls_are_refused_and_leave_nothing_behind(tmp_path):
     async with WorkerPool(1) as pool:
         with pytest.raises(TypeError, match="a function is needed, not int"):
             pool.submit(3)  # type: ignore[arg-type]  # on purpose
-        for timeout in ("1", -1, math.inf):
+        given: Any
+        for given in ("1", math.nan):
             with pytest.raises((TypeError, ValueError), match="timeout"):
-                given: Any = timeout
                 await pool.run(jobs.append, str(tmp_path / "ran"), timeout=given)
+            with pytest.raises((TypeError, ValueError), match="timeout"):
+                pool.map(jobs.append, [str(tmp_path / "ran")], timeout=given)
         with pytest.raises(ValueError, match="limit"):
             pool.map(jobs.double, [], limit=0)
         with pytest.raises(TypeError, match="not iterable"):
@@ -214,6 +222,21 @@ async def test_bad_calls_are_refused_and_leave_nothing_behind(tmp_path):
         assert total(pool) == 0
         assert await soon(pool.run(jobs.double, 1)) == 2
     assert not (tmp_path / "ran").exists()
+
+
+async def test_timeouts_are_taken_as_those_of_queues():
+    # A negative one counts as zero, which is what is left of a deadline that is over.
+    async with WorkerPool(1) as pool:
+        late: Any
+        for late in (-1, -0.5, -math.inf, Fraction(-1, 3)):
+            with pytest.raises(TimeoutError, match="allow a longer timeout"):
+                await soon(pool.run(jobs.sleep_async, 3600, timeout=late))
+        for never in (math.inf, 1e300, 10**400):
+            assert await soon(pool.run(jobs.double, 1, timeout=never)) == 2
+        found = pool.map(jobs.double, [1, 2], timeout=math.inf)
+        assert [one async for one in found] == [2, 4]
+        fraction: Any = Fraction(DEADLINE)
+        assert await pool.run(jobs.double, 2, timeout=fraction) == 4
 
 
 async def test_the_end_waits_for_the_jobs(tmp_path):
