@@ -167,6 +167,8 @@ class Chunk:
             Chunk(self._host, self.first + at, self.inputs[at : at + size])
             for at in range(done, len(self.inputs), size)
         ]
+        for part in parts:
+            part.values = self.values
         self.inputs = self.inputs[:done]
         self._host.replace(self, parts)
         for part in parts:

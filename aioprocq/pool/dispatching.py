@@ -91,7 +91,10 @@ class Dispatching:
                 "arguments after it"
             )
         ident = next(self._idents)
-        values = values_of(self._variables) if self._variables else None
+        values = tag.values
+        if values is None and self._variables:
+            # Those of whoever waits for it: somebody else may send it again.
+            values = tag.values = values_of(self._variables)
         station = self._station
         draft = draft_call(
             ident, self._references.of(function), args, kwargs or None, values
@@ -99,8 +102,6 @@ class Dispatching:
         payload = draft if type(draft) is bytes else station.pack(draft)
         job, now = self._jobs.submit(ident, tag)
         tag.job = job
-        if values:
-            tag.values = values
         if self._keeps_payloads or not now:
             self._payloads[ident] = payload
         if now:
@@ -226,9 +227,10 @@ class Dispatching:
         self._payloads[job.ident] = packed
 
     def _failed_to_start(self, event: WorkerEvent) -> None:
-        self._failed_starts += 1
         if self._crew.group is None or self._crew.ready:
+            self._failed_starts = 0  # others go on, or nobody waits for anything yet
             return
+        self._failed_starts += 1
         if self._failed_starts < _FAILED_STARTS * self._count:
             return
         failure = event.failure or WorkerError(f"{event.worker}: {event.status}")

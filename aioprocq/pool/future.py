@@ -31,6 +31,7 @@ class Tag(Protocol):
     job: Job | None
     since: float
     values: dict[int, Any] | None
+    """Those of context variables, when it was sent first; None before that."""
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -251,7 +251,8 @@ class MapRun:
                     await self._room.wait()
         except BaseException as failure:
             if self.sending and not self.broken:
-                self.failure = failure  # without it this would look like the end
+                # Without it this would look like the end.
+                self.failure = failure if _is_cancelled() else presentable(failure)
             if not isinstance(failure, (Exception, asyncio.CancelledError)):
                 raise
         finally:
@@ -283,3 +284,9 @@ class MapRun:
         if self.reader is not None and not self.reader.get_loop().is_closed():
             self.reader.cancel()
         self.wake()
+
+
+def _is_cancelled() -> bool:
+    # The running task, and not something that it waits for.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -101,6 +101,15 @@ def read_context() -> Any:
     return request.get("unset"), other.get()
 
 
+def read_context_slowly(number: int) -> tuple[int, str]:
+    """Slow from some input on, so that a chunk is given back; and deadly once."""
+    if number == 150:
+        vanish()
+    if number > 100:
+        time.sleep(0.02)
+    return number, request.get("unset")
+
+
 async def read_context_async() -> Any:
     await asyncio.sleep(0)
     return request.get("unset"), other.get()
@@ -434,6 +443,18 @@ async def hold_on_async(told: Any) -> None:
         raise
 
 
+async def clean_up_slowly(told: Any) -> None:
+    """Say how it ends, and that its cleanup could wait for something."""
+    try:
+        await told.put("started")
+        await asyncio.sleep(3600)
+    except BaseException as failure:
+        await told.put(type(failure).__name__)
+        await asyncio.sleep(0.01)
+        await told.put("cleaned up")
+        raise
+
+
 async def ignore_cancellation(told: Any) -> None:
     await told.put(os.getpid())
     while True:
@@ -524,6 +545,24 @@ def fork_and_wait(code: object) -> int:
             sys.exit(code)  # type: ignore[arg-type]
         return -1
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+async def fork_and_wait_async(code: object) -> int:
+    await asyncio.sleep(0)
+    return fork_and_wait(code)
+
+
+async def fork_and_fail_async(_: object) -> int:
+    return fork_and_fail(_)
+
+
+async def write_steps(path: str, end: str, told: Any) -> None:
+    """Append a line in every turn of the loop, until there is a file ``end``."""
+    await told.put(None)
+    while not os.path.exists(end):
+        with open(path, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        await asyncio.sleep(0)
 
 
 def fork_and_fail(_: object) -> int:

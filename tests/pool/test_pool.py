@@ -403,6 +403,21 @@ async def test_a_task_group_cancels_the_others():
         assert await soon(told.get()) == "cancelled"
 
 
+@pytest.mark.both_loops
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_an_async_job_may_clean_up_when_the_pool_is_left(concurrency, capfd):
+    async with aioprocq.Queue() as told:
+        options: Any = {"concurrency": concurrency, "grace_period": DEADLINE}
+        with pytest.raises(LookupError):
+            async with WorkerPool(1, **options) as pool:
+                pool.submit(jobs.clean_up_slowly, told)
+                assert await soon(told.get()) == "started"
+                raise LookupError
+        found = [told.get_nowait() for _ in range(2)]
+        assert found == ["CancelledError", "cleaned up"]
+    assert capfd.readouterr().err == ""
+
+
 # Starting
 
 
@@ -477,6 +492,34 @@ async def test_when_no_worker_starts_any_more_it_says_so_and_heals(
                     break
         assert await soon(pool.run(jobs.double, 1)) == 2
     assert not ran.exists(), "a job that has failed must not run"
+
+
+async def test_failed_starts_count_only_while_nobody_is_ready(tmp_path):
+    broken = tmp_path / "broken"
+    async with WorkerPool(
+        2, initializer=jobs.initialize_unless, initargs=(str(broken),)
+    ) as pool:
+        events = pool._crew.supervisor.events()
+
+        async def failures(count: int) -> None:
+            async with asyncio.timeout(DEADLINE):
+                async for event in events:
+                    count -= event.reason is aioprocq.ExitReason.BOOT_FAILED
+                    if count <= 0:
+                        return
+
+        broken.touch()
+        with pytest.raises(aioprocq.WorkerCrashed):
+            await soon(pool.run(jobs.vanish))
+        await failures(7)  # more than would be borne without the other one
+        assert await soon(pool.run(jobs.double, 1)) == 2
+        with pytest.raises(aioprocq.WorkerCrashed):
+            await soon(pool.run(jobs.vanish))
+        waiting = pool.submit(jobs.double, 2)
+        await failures(4)
+        assert not waiting.done()
+        broken.unlink()
+        assert await soon(waiting) == 4
 
 
 async def test_it_ends_although_no_worker_starts(tmp_path, monkeypatch):
@@ -555,6 +598,23 @@ async def test_context_variables_cross_over(concurrency):
         jobs.request.reset(token)
         assert await soon(pool.run(jobs.read_context)) == ("unset", 7)
     jobs.other.set(0)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_inputs_that_are_sent_again_have_the_context_of_their_map(retries):
+    # A chunk that is given back, or whose worker has died, is sent by nobody's task.
+    async def use(pool: WorkerPool, name: str) -> set[Any]:
+        jobs.request.set(name)
+        results = pool.map(jobs.read_context_slowly, range(200), return_exceptions=True)
+        found = [one async for one in results]
+        assert isinstance(found[150], aioprocq.WorkerCrashed)
+        del found[150]
+        return {one[1] for one in found}
+
+    async with WorkerPool(2, context=[jobs.request], retries=retries) as pool:
+        names = ("first", "second")
+        tasks = [asyncio.create_task(use(pool, name)) for name in names]
+        assert await soon(asyncio.gather(*tasks)) == [{"first"}, {"second"}]
 
 
 async def test_without_context_nothing_crosses_over():
