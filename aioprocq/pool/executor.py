@@ -1,4 +1,10 @@
-"""A pool as a ``concurrent.futures.Executor``, for code that wants one."""
+"""A pool as a ``concurrent.futures.Executor``, for code that wants one.
+
+Invariants:
+
+* A future that another thread got is resolved, though its loop may have had its last
+  turn: by the loop, or when the pool is left.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for_all
+from functools import partial
 from typing import Any, Protocol
 
 from ..errors import WorkerError
 
-__all__ = ["PoolExecutor"]
+__all__ = ["HandOver", "PoolExecutor"]
 
 
 class Submitting(Protocol):
@@ -21,6 +28,61 @@ class Submitting(Protocol):
         self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> asyncio.Future[Any]:
         """Submit a job, on the loop."""
+
+
+class HandOver:
+    """The calls of other threads that the pool's loop has not come to yet.
+
+    Whoever takes a future out of the set resolves it: the loop, who closes this, or who
+    has put it there too late. No lock, which those threads would keep from the loop.
+    """
+
+    def __init__(self) -> None:
+        self._futures: set[Future[Any]] = set()
+        self._closed = False
+
+    def add(
+        self, future: Future[Any], loop: asyncio.AbstractEventLoop, start: Any
+    ) -> None:
+        """Have the loop call ``start``. Raises WorkerError if it may never do so."""
+        if self._closed:
+            raise _left()
+        self._futures.add(future)
+        try:
+            loop.call_soon_threadsafe(start)
+        except RuntimeError:  # the loop is closed, and the pool was never left
+            self._futures.discard(future)
+            raise _left() from None
+        if self._closed and self.take(future):
+            raise _left()
+
+    def take(self, future: Future[Any]) -> bool:
+        """Whether the caller is to resolve it; False: somebody else does."""
+        try:
+            self._futures.remove(future)
+        except KeyError:
+            return False
+        return True
+
+    def refuse(self) -> None:
+        """Take no more; the loop has turns enough for those that are here."""
+        self._closed = True
+
+    def close(self) -> None:
+        """The pool is left: the loop may have no more turns."""
+        self._closed = True
+        for future in list(self._futures):
+            if self.take(future):
+                _refuse(future, _left())
+
+
+def _left() -> WorkerError:
+    return WorkerError("the pool is closed; submit jobs inside of its `async with`")
+
+
+def _refuse(future: Future[Any], failure: BaseException) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(failure)
 
 
 class _ExecutorFuture(Future[Any]):
@@ -52,9 +114,14 @@ class PoolExecutor(Executor):
     """
 
     def __init__(
-        self, pool: Submitting, loop: asyncio.AbstractEventLoop, thread: int
+        self,
+        pool: Submitting,
+        loop: asyncio.AbstractEventLoop,
+        thread: int,
+        hand_over: HandOver,
     ) -> None:
         self._pool = pool
+        self._hand_over = hand_over
         self._loop = loop
         self._loop_thread = thread
         self._shut = False
@@ -74,20 +141,22 @@ class PoolExecutor(Executor):
         if threading.get_ident() == self._loop_thread:
             self._connect(future, self._pool.submit(fn, *args, **kwargs))
         else:
-            self._loop.call_soon_threadsafe(self._start, future, fn, args, kwargs)
+            start = partial(self._start, future, fn, args, kwargs)
+            self._hand_over.add(future, self._loop, start)
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
 
     def _start(self, future: Future[Any], fn: Any, args: Any, kwargs: Any) -> None:
+        if not self._hand_over.take(future):
+            return
         if future.cancelled():
             future.set_running_or_notify_cancel()
             return
         try:
             job = self._pool.submit(fn, *args, **kwargs)
         except BaseException as failure:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(failure)
+            _refuse(future, failure)
         else:
             self._connect(future, job)
 

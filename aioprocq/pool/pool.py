@@ -29,7 +29,7 @@ from .board import MOST_SLOTS, Withdrawals
 from .context import name_variables
 from .crew import Crew, CrewOptions
 from .dispatching import Dispatching, check_patience
-from .executor import PoolExecutor
+from .executor import HandOver, PoolExecutor
 from .future import JobFuture
 from .map import MapResults
 from .server import Orders
@@ -121,6 +121,7 @@ class WorkerPool(Dispatching):
         self._context = name_variables(context)
         self._initializer = initializer, tuple(initargs)
         self._event_loop = loop
+        self._hand_over = HandOver()
         self._options = CrewOptions(
             count=self._count,
             name=name or f"pool-{next(_names)}",
@@ -183,6 +184,7 @@ class WorkerPool(Dispatching):
         failure: BaseException | None,
         trace: TracebackType | None,
     ) -> Literal[False]:
+        self._hand_over.refuse()
         if failure is None:
             self._state = "draining"
             try:
@@ -216,6 +218,7 @@ class WorkerPool(Dispatching):
         finally:
             limit.cancel()
             self._answers.stop()
+            self._hand_over.close()
             for queue in (self._queue, self._orders.answers):
                 await queue.aclose()
             for board in self._crew.boards.values():
@@ -334,7 +337,7 @@ class WorkerPool(Dispatching):
         """This pool as a ``concurrent.futures.Executor``, usable from any thread."""
         if self._loop is None:
             raise WorkerError("the pool has not been entered; use it in `async with`")
-        return PoolExecutor(self, self._loop, self._thread)
+        return PoolExecutor(self, self._loop, self._thread, self._hand_over)
 
     def statistics(self) -> PoolStatistics:
         """The figures of this moment."""

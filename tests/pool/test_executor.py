@@ -13,6 +13,7 @@ import pytest
 
 import aioprocq
 from aioprocq import WorkerPool
+from aioprocq.pool.executor import HandOver, PoolExecutor
 from tests.supervisor.watching import DEADLINE, soon
 
 from . import jobs
@@ -152,3 +153,97 @@ async def test_the_end_of_the_pool_cancels():
                 executor.submit(jobs.double, 1).result(DEADLINE)
 
         await in_thread(use)
+
+
+# What another thread has handed over, and the loop has not come to
+
+
+class StalledLoop:
+    """A loop that takes callbacks, and has no turn any more."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def call_soon_threadsafe(self, call: Any) -> None:
+        self.calls.append(call)
+
+
+def executor_of(pool: Any, loop: Any, hand_over: HandOver) -> PoolExecutor:
+    """For whoever is not on the thread of that loop."""
+    return PoolExecutor(pool, loop, 0, hand_over)
+
+
+def test_what_the_loop_has_not_come_to_fails_when_the_pool_is_left():
+    loop, hand_over = StalledLoop(), HandOver()
+    executor = executor_of(None, loop, hand_over)
+    first, second = executor.submit(jobs.double, 1), executor.submit(jobs.double, 2)
+    assert second.cancel()
+    hand_over.close()
+    with pytest.raises(aioprocq.WorkerError, match="the pool is closed; submit"):
+        first.result(0)
+    assert second.cancelled()
+    for call in loop.calls:  # the last turn after all
+        call()
+    with pytest.raises(aioprocq.WorkerError, match="the pool is closed"):
+        executor.submit(jobs.double, 3)
+    assert len(loop.calls) == 2
+    executor.shutdown()
+
+
+def test_a_pool_that_is_being_left_takes_no_more_and_starts_what_it_has():
+    started: list[Any] = []
+
+    class Pool:
+        def submit(self, function: Any, *args: Any) -> Any:
+            started.append(args)
+            raise LookupError
+
+    loop, hand_over = StalledLoop(), HandOver()
+    executor = executor_of(Pool(), loop, hand_over)
+    future = executor.submit(jobs.double, 1)
+    hand_over.refuse()
+    with pytest.raises(aioprocq.WorkerError, match="the pool is closed"):
+        executor.submit(jobs.double, 2)
+    loop.calls[0]()
+    assert started == [(1,)]
+    assert isinstance(future.exception(0), LookupError)
+
+
+def test_who_is_overtaken_by_the_end_of_the_pool_is_told():
+    hand_over = HandOver()
+
+    class LastTurn(StalledLoop):
+        def call_soon_threadsafe(self, call: Any) -> None:
+            super().call_soon_threadsafe(call)
+            hand_over.refuse()
+
+    executor = executor_of(None, LastTurn(), hand_over)
+    with pytest.raises(aioprocq.WorkerError, match="the pool is closed"):
+        executor.submit(jobs.double, 1)
+    hand_over.close()
+
+
+def test_a_loop_that_is_closed_is_told_as_a_pool_that_is():
+    loop = asyncio.new_event_loop()
+    loop.close()
+    executor = executor_of(None, loop, HandOver())
+    with pytest.raises(aioprocq.WorkerError, match="submit jobs inside of its"):
+        executor.submit(jobs.double, 1)
+
+
+async def test_no_future_is_left_behind_by_a_pool_that_is_left(pool):
+    """Many threads submit until they are told."""
+    futures: list[Any] = []
+
+    def hammer(executor: Any) -> None:
+        with pytest.raises(aioprocq.WorkerError, match="the pool is closed"):
+            while True:
+                futures.append(executor.submit(jobs.double, 1))
+
+    async with WorkerPool(1) as leaving:
+        threads = [asyncio.to_thread(hammer, leaving.executor) for _ in range(3)]
+        hammering = asyncio.gather(*threads)
+        while len(futures) < 100:
+            await leaving.run(jobs.double, 1)
+    await soon(hammering)
+    assert all(future.done() for future in futures)
