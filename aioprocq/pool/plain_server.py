@@ -17,7 +17,7 @@ from contextvars import Context
 from typing import Any
 
 from ..errors import AioprocqError, CannotTravel, QueueShutDown
-from ..supervisor.boot import Leave
+from ..supervisor.boot import TERMINATED, Leave
 from ..supervisor.current import current_worker
 from ..supervisor.remote import Failure
 from ..wire.payload import Payload
@@ -52,6 +52,8 @@ class PlainServer(Server):
         self._runner: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None
         self._told: asyncio.Task[Any] | None = None
+        self._leaving = False
+        self._left: object = None  # what was awaited when something was raised there
         self._job = CurrentJob(0, self.board, 0)
         running_job.set(self._job)
 
@@ -75,6 +77,7 @@ class PlainServer(Server):
         finally:
             if self._runner is not None:
                 self._runner.close()
+            close_unstarted(self._left)
 
     def _wait(self) -> Any:
         take = self.jobs.station.take_delivery
@@ -124,14 +127,23 @@ class PlainServer(Server):
         async def wait() -> Any:
             return await awaitable
 
-        self._task = loop.create_task(wait(), context=context)
+        task = self._task = loop.create_task(wait(), context=context)
+        # What the handler raised would come up anywhere in the job, or in its loop.
+        current_worker().on_leave = self._leave_job
         if self.board.asked(0):  # before there was a task that could be cancelled
             self._poked()
         try:
-            return loop.run_until_complete(self._task)
+            return loop.run_until_complete(task)
         finally:
+            current_worker().on_leave = None
             self._task = self._told = None
-            close_unstarted(awaitable)
+            if task.done():
+                close_unstarted(awaitable)
+            else:  # a signal's handler of the app has raised
+                task.cancel()
+                self._left = awaitable
+            if self._leaving:
+                raise Leave(TERMINATED)
 
     def _poked(self) -> None:
         # In a signal's handler, between any two steps of Python.
@@ -139,6 +151,14 @@ class PlainServer(Server):
         task = self._task
         if task is not None and task is not self._told and self.board.asked(0):
             self._told = task  # once: its cleanup is not to be cancelled, too
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _leave_job(self) -> None:
+        # Likewise.
+        self._leaving = True
+        task = self._task
+        if task is not None and task is not self._told:
+            self._told = task
             task.get_loop().call_soon_threadsafe(task.cancel)
 
 

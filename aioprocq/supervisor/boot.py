@@ -122,7 +122,7 @@ class Signals:
         if at_once and in_finalizer(frame):
             os._exit(TERMINATED)  # what is raised there is printed, and goes nowhere
         if at_once:
-            self.leave()
+            (self._worker.on_leave or self.leave)()
 
     def drain(self) -> None:
         """Hand out nothing more."""

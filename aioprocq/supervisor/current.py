@@ -84,6 +84,8 @@ class CurrentWorker:
         self.attempt = attempt
         self.stopping = Stopping()
         self.on_poke: Callable[[], object] | None = None
+        #: What ends the target at once, in the place of an exception.
+        self.on_leave: Callable[[], object] | None = None
         self._tell_ready: Callable[[], object] | None = None
         self.logger = logging.getLogger(f"aioprocq.worker.{name}")
 

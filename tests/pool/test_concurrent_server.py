@@ -123,3 +123,38 @@ async def test_a_class_is_called_though_its_instances_are_async_to_call(concurre
         made = await soon(pool.run(jobs.AsyncToCall, 3))
         assert isinstance(made, jobs.AsyncToCall)
         assert await soon(pool.run(made)) == 3
+
+
+@pytest.mark.parametrize(
+    "function", [jobs.fork_and_wait, jobs.fork_and_wait_async], ids=["plain", "async"]
+)
+@pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (7, 7), ("seven", 1)])
+async def test_the_child_of_a_job_ends_when_it_comes_back(function, code, status):
+    async with WorkerPool(1, concurrency=2) as pool:
+        worker = await soon(pool.run(jobs.pid))
+        assert await soon(pool.run(function, code)) == status
+        assert await soon(pool.run(jobs.pid)) == worker
+
+
+@pytest.mark.parametrize(
+    "function", [jobs.fork_and_fail, jobs.fork_and_fail_async], ids=["plain", "async"]
+)
+async def test_the_child_of_a_job_ends_when_it_raises(function):
+    async with WorkerPool(1, concurrency=2) as pool:
+        worker = await soon(pool.run(jobs.pid))
+        assert await soon(pool.run(function, None)) == 1
+        assert await soon(pool.run(jobs.pid)) == worker
+
+
+async def test_the_child_of_a_job_makes_no_step_of_another(tmp_path):
+    steps, end = tmp_path / "steps", tmp_path / "end"
+    async with aioprocq.Queue() as told, WorkerPool(1, concurrency=2) as pool:
+        worker = await soon(pool.run(jobs.pid))
+        other = pool.submit(jobs.write_steps, str(steps), str(end), told)
+        await soon(told.get())
+        for _ in range(5):
+            assert await soon(pool.run(jobs.fork_and_wait_async, None)) == 0
+        end.touch()
+        await soon(other)
+    found = set(steps.read_text().split())
+    assert found == {str(worker)}
