@@ -149,9 +149,24 @@ class ConcurrentServer(Server):
         else:
             value = made()
         try:
-            return await asyncio.create_task(_outcome(value), context=context)
+            return await asyncio.create_task(self._outcome(value), context=context)
         finally:
             close_unstarted(value)
+
+    async def _outcome(self, awaitable: Any) -> Any:
+        # The child of a job leaves here: one more turn of the loop would be a step of
+        # all others, too.
+        try:
+            value = await awaitable
+        except (SystemExit, KeyboardInterrupt) as failure:
+            # From a task these would go through the loop, and end the worker.
+            self.leave_if_forked(failure)
+            return Raised(failure)
+        except BaseException as failure:
+            self.leave_if_forked(failure)
+            raise
+        self.leave_if_forked()
+        return value
 
     async def _call_in_thread(
         self, slot: int, ident: int, made: Callable[[], Any], context: Context
@@ -159,7 +174,13 @@ class ConcurrentServer(Server):
         def call() -> Any:
             while not self._start(slot, ident):
                 time.sleep(TIME_TO_THINK)
-            return context.run(made)
+            try:
+                value = context.run(made)
+            except BaseException as failure:
+                self.leave_if_forked(failure)
+                raise
+            self.leave_if_forked()
+            return value
 
         # It has its turn after those before it: until then it can go elsewhere.
         self.board.hold(slot, ident)
@@ -177,14 +198,6 @@ class ConcurrentServer(Server):
             if untold and self.board.asked(slot):
                 self._cancelled.add(slot)
                 task.cancel()
-
-
-async def _outcome(awaitable: Any) -> Any:
-    # From a task these would go through the loop, and end the worker.
-    try:
-        return await awaitable
-    except (SystemExit, KeyboardInterrupt) as failure:
-        return Raised(failure)
 
 
 def _is_async(function: Any) -> bool:
