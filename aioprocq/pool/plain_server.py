@@ -127,9 +127,11 @@ class PlainServer(Server):
         async def wait() -> Any:
             return await awaitable
 
-        task = self._task = loop.create_task(wait(), context=context)
         # What the handler raised would come up anywhere in the job, or in its loop.
         current_worker().on_leave = self._leave_job
+        task = self._task = loop.create_task(wait(), context=context)
+        if self._leaving and task is not self._told:  # before there was one
+            task.cancel()
         if self.board.asked(0):  # before there was a task that could be cancelled
             self._poked()
         try:

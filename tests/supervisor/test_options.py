@@ -25,41 +25,19 @@ from aioprocq.supervisor.options import (
     check_keywords,
     check_nice,
     check_number,
-    check_options,
     check_target,
     check_text,
     environment,
 )
 
+from .stand_ins import options as usual_options
+
 HUGE = 10**400
 """An int that no float can hold."""
 
 
-def checked(**given: Any) -> Options:
-    usual: dict[str, Any] = {
-        "restart": "on-failure",
-        "max_restarts": 5,
-        "within": 60.0,
-        "backoff": None,
-        "on_exhausted": "raise",
-        "loop": None,
-        "env": None,
-        "output": None,
-        "max_items": None,
-        "max_rss": None,
-        "nice": 0,
-        "max_age": None,
-        "start_timeout": 60.0,
-        "drain_timeout": 10.0,
-        "stop_timeout": 5.0,
-        "job_timeout": None,
-        "heartbeat": None,
-    }
-    return check_options(**{**usual, **given})
-
-
 def test_what_is_left_out_is_off():
-    usual = checked()
+    usual = usual_options()
     assert usual.rules.restart is RestartPolicy.ON_FAILURE
     assert (usual.rules.max_restarts, usual.rules.within) == (5, 60.0)
     assert usual.rules.backoff == Backoff()
@@ -73,7 +51,7 @@ def test_what_is_left_out_is_off():
 
 def test_what_is_given_is_kept():
     backoff = Backoff(initial=3)
-    given = checked(
+    given = usual_options(
         restart="never",
         max_restarts=0,
         within=1,
@@ -111,7 +89,7 @@ def test_what_is_given_is_kept():
 
 @pytest.mark.parametrize("policy", ["always", "on-failure", "never"])
 def test_each_policy_is_known(policy):
-    assert checked(restart=policy).rules.restart.value == policy
+    assert usual_options(restart=policy).rules.restart.value == policy
 
 
 # Seconds
@@ -140,7 +118,7 @@ def seconds_of(given: Options, name: str) -> Any:
     ],
 )
 def test_any_finite_number_of_seconds_becomes_a_plain_float(name, value):
-    seconds = seconds_of(checked(**{name: value}), name)
+    seconds = seconds_of(usual_options(**{name: value}), name)
     assert type(seconds) is float
     assert seconds == value
 
@@ -163,7 +141,7 @@ def test_any_finite_number_of_seconds_becomes_a_plain_float(name, value):
 def test_what_is_no_number_of_seconds_is_named(name, value):
     kind = type(value).__name__
     with pytest.raises(TypeError, match=f"^{name} must be seconds, not {kind}$"):
-        checked(**{name: value})
+        usual_options(**{name: value})
 
 
 @pytest.mark.parametrize("name", TIMEOUTS + OPTIONAL)
@@ -182,29 +160,29 @@ def test_what_is_no_number_of_seconds_is_named(name, value):
 def test_seconds_that_never_come_or_never_end_are_refused(name, value, shown):
     message = f"^{name} must be zero or more seconds, not {shown}$"
     with pytest.raises(ValueError, match=message):
-        checked(**{name: value})
+        usual_options(**{name: value})
 
 
 @pytest.mark.parametrize("name", TIMEOUTS)
 def test_a_timeout_may_be_zero_but_not_none(name):
     for zero in (0, -0.0) if name != "start_timeout" else ():
-        assert seconds_of(checked(**{name: zero}), name) == 0.0
+        assert seconds_of(usual_options(**{name: zero}), name) == 0.0
     with pytest.raises(TypeError, match=f"^{name} must be seconds, not NoneType$"):
-        checked(**{name: None})
+        usual_options(**{name: None})
 
 
 def test_a_start_takes_more_than_no_time():
     for zero in (0, -0.0):
         with pytest.raises(ValueError, match="start_timeout must be more than zero"):
-            checked(start_timeout=zero)
+            usual_options(start_timeout=zero)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_what_may_be_off_may_be_none_but_not_zero(name):
-    assert getattr(checked(**{name: None}), name) is None
+    assert getattr(usual_options(**{name: None}), name) is None
     for zero in (0, 0.0, -0.0):
         with pytest.raises(ValueError, match=f"^{name} .* None turns it off$"):
-            checked(**{name: zero})
+            usual_options(**{name: zero})
 
 
 @pytest.mark.parametrize(
@@ -224,7 +202,7 @@ def test_what_may_be_off_may_be_none_but_not_zero(name):
 def test_the_workers_are_looked_at_as_often_as_the_hastiest_option_asks(
     given, interval
 ):
-    assert checked(**given).interval == interval
+    assert usual_options(**given).interval == interval
 
 
 # Whole numbers
@@ -260,21 +238,21 @@ def test_a_whole_number_has_a_least_value_and_no_greatest():
 
 @pytest.mark.parametrize("name", ["max_items", "max_rss"])
 def test_a_limit_is_none_or_at_least_one(name):
-    assert getattr(checked(**{name: 1}), name) == 1
-    assert getattr(checked(**{name: None}), name) is None
+    assert getattr(usual_options(**{name: 1}), name) == 1
+    assert getattr(usual_options(**{name: None}), name) is None
     for value in (0, -1):
         with pytest.raises(ValueError, match=f"^{name} must be 1 or more, not {value}"):
-            checked(**{name: value})
+            usual_options(**{name: value})
     with pytest.raises(TypeError, match=f"^{name} must be a whole number, not bool"):
-        checked(**{name: True})
+        usual_options(**{name: True})
 
 
 def test_restarts_may_be_none_at_all_but_not_fewer():
-    assert checked(max_restarts=0).rules.max_restarts == 0
+    assert usual_options(max_restarts=0).rules.max_restarts == 0
     with pytest.raises(ValueError, match=r"^max_restarts must be 0 or more, not -1$"):
-        checked(max_restarts=-1)
+        usual_options(max_restarts=-1)
     with pytest.raises(TypeError, match=r"^max_restarts must be a whole number"):
-        checked(max_restarts=None)
+        usual_options(max_restarts=None)
 
 
 def test_workers_may_be_nicer_than_the_app_but_not_rougher():
@@ -286,7 +264,7 @@ def test_workers_may_be_nicer_than_the_app_but_not_rougher():
     with pytest.raises(TypeError, match=r"^nice must be a whole number, not bool$"):
         check_nice(True)
     with pytest.raises(ValueError, match=r"^nice must be 19 or less, not 20$"):
-        checked(nice=20)
+        usual_options(nice=20)
 
 
 # Choices
@@ -303,14 +281,14 @@ CHOICES = {
 @pytest.mark.parametrize("value", ["", "Always", " raise", b"uvloop", 0, True, [], {}])
 def test_what_is_no_choice_is_shown_beside_those_there_are(name, value):
     with pytest.raises(ValueError) as caught:
-        checked(**{name: value})
+        usual_options(**{name: value})
     assert str(caught.value) == f"{name} must be one of {CHOICES[name]}, not {value!r}"
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES.keys() - {"loop"}))
 def test_none_is_no_choice_except_of_a_loop(name):
     with pytest.raises(ValueError, match=f"^{name} must be one of .*, not None$"):
-        checked(**{name: None})
+        usual_options(**{name: None})
 
 
 # Objects
@@ -321,20 +299,20 @@ ODD_BACKOFFS: Any = [(Backoff, "type"), (0, "int"), (False, "bool"), ({}, "dict"
 @pytest.mark.parametrize(("value", "kind"), ODD_BACKOFFS)
 def test_a_backoff_is_one_even_where_something_else_is_false(value, kind):
     with pytest.raises(TypeError, match=f"^backoff must be a Backoff, not {kind}$"):
-        checked(backoff=value)
+        usual_options(backoff=value)
 
 
 @pytest.mark.parametrize("value", ["log", 0, False, [], {}])
 def test_output_is_called_so_it_has_to_be_callable(value):
     with pytest.raises(TypeError, match=r"^output must be callable with a worker's"):
-        checked(output=value)
+        usual_options(output=value)
 
 
 @pytest.mark.parametrize(
     "value", [print, [].append, dict, functools.partial(print), lambda *line: None]
 )
 def test_output_may_be_anything_callable(value):
-    assert checked(output=value).output is value
+    assert usual_options(output=value).output is value
 
 
 # The environment
@@ -397,7 +375,7 @@ def test_an_environment_that_no_process_can_have_is_refused(env, error, message)
     with pytest.raises(error, match=message):
         environment(env)
     with pytest.raises(error, match=message):
-        checked(env=env)
+        usual_options(env=env)
 
 
 # Text and keywords
