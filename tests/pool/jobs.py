@@ -455,6 +455,21 @@ async def clean_up_slowly(told: Any) -> None:
         raise
 
 
+async def interrupt_the_loop(told: Any) -> None:
+    """Have a signal's handler raise while the loop waits; say how this ends then."""
+
+    def interrupt(*_: object) -> None:
+        raise LookupError("interrupted")
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await asyncio.sleep(0)
+        told.sync.put("cleaned up", block=False)
+
+
 async def ignore_cancellation(told: Any) -> None:
     await told.put(os.getpid())
     while True:

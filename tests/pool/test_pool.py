@@ -418,6 +418,20 @@ async def test_an_async_job_may_clean_up_when_the_pool_is_left(concurrency, capf
     assert capfd.readouterr().err == ""
 
 
+async def test_an_async_job_whose_loop_is_interrupted_fails_and_ends(capfd):
+    # Under uvloop such an exception ends nothing: it is logged.
+    async with aioprocq.Queue() as told:
+        async with WorkerPool(1) as pool:
+            for _ in range(2):
+                with pytest.raises(LookupError, match="interrupted"):
+                    await soon(pool.run(jobs.interrupt_the_loop, told))
+            assert await soon(pool.run(jobs.double_async, 2)) == 4
+        found = [await soon(told.get()) for _ in range(2)]
+        assert found == ["cleaned up"] * 2
+        assert pool.statistics().restarts == 0
+    assert capfd.readouterr().err == ""
+
+
 # Starting
 
 
