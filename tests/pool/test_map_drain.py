@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from aioprocq import WorkerError, WorkerPool
+from aioprocq import RemoteError, WorkerError, WorkerPool
 
 from .map_targets import double, double_or_die, doze, doze_and_tell_who, tell_and_wait
 
@@ -82,6 +82,20 @@ async def test_a_pool_that_closes_ends_its_map_with_an_error():
 
 
 async def test_the_readers_own_cancellation_is_not_the_end_of_the_inputs():
+    # Whoever ends the loop cancels all tasks, for instance.
+    async def source():
+        yield 1
+        await asyncio.get_running_loop().create_future()
+
+    async with WorkerPool(1) as pool:
+        results = pool.map(double, source())
+        assert await anext(results) == 2
+        results._run.reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await anext(results)
+
+
+async def test_nor_is_a_cancellation_that_the_inputs_raise():
     async def source():
         yield 1
         raise asyncio.CancelledError
@@ -89,5 +103,5 @@ async def test_the_readers_own_cancellation_is_not_the_end_of_the_inputs():
     async with WorkerPool(1) as pool:
         results = pool.map(double, source())
         assert await anext(results) == 2
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(RemoteError, match="CancelledError"):
             await anext(results)
