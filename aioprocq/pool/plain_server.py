@@ -130,10 +130,9 @@ class PlainServer(Server):
         # What the handler raised would come up anywhere in the job, or in its loop.
         current_worker().on_leave = self._leave_job
         task = self._task = loop.create_task(wait(), context=context)
-        if self._leaving and task is not self._told:  # before there was one
-            task.cancel()
-        if self.board.asked(0):  # before there was a task that could be cancelled
-            self._poked()
+        # Both may have come before there was a task that could be cancelled.
+        if self._leaving or self.board.asked(0):
+            self._cancel_job()
         try:
             return loop.run_until_complete(task)
         finally:
@@ -150,17 +149,18 @@ class PlainServer(Server):
     def _poked(self) -> None:
         # In a signal's handler, between any two steps of Python.
         self.board.heard()
-        task = self._task
-        if task is not None and task is not self._told and self.board.asked(0):
-            self._told = task  # once: its cleanup is not to be cancelled, too
-            task.get_loop().call_soon_threadsafe(task.cancel)
+        if self.board.asked(0):
+            self._cancel_job()
 
     def _leave_job(self) -> None:
         # Likewise.
         self._leaving = True
+        self._cancel_job()
+
+    def _cancel_job(self) -> None:
         task = self._task
         if task is not None and task is not self._told:
-            self._told = task
+            self._told = task  # once: its cleanup is not to be cancelled, too
             task.get_loop().call_soon_threadsafe(task.cancel)
 
 

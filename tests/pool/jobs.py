@@ -455,6 +455,18 @@ async def clean_up_slowly(told: Any) -> None:
         raise
 
 
+async def clean_up_until(gate: str, told: Any) -> None:
+    """Its cleanup waits for a file."""
+    try:
+        await told.put("started")
+        await asyncio.sleep(3600)
+    finally:
+        await told.put("cancelled")
+        while not os.path.exists(gate):  # noqa: ASYNC110  # of another process
+            await asyncio.sleep(0.01)
+        await told.put("cleaned up")
+
+
 async def interrupt_the_loop(told: Any) -> None:
     """Have a signal's handler raise while the loop waits; say how this ends then."""
 

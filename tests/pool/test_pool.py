@@ -418,6 +418,37 @@ async def test_an_async_job_may_clean_up_when_the_pool_is_left(concurrency, capf
     assert capfd.readouterr().err == ""
 
 
+async def test_leaving_does_not_cut_the_cleanup_of_a_job_short(tmp_path):
+    gate = tmp_path / "gate"
+    async with aioprocq.Queue() as told:
+        with pytest.raises(LookupError):
+            async with WorkerPool(1, grace_period=DEADLINE) as pool:
+                job = pool.submit(jobs.clean_up_until, str(gate), told)
+                assert await soon(told.get()) == "started"
+                job.cancel()
+                assert await soon(told.get()) == "cancelled"
+                (board,) = pool._crew.boards.values()
+
+                async def open_the_gate() -> None:
+                    # When it has been told to leave, and has had turns of its loop.
+                    async for event in pool._crew.supervisor.events():
+                        if event.kind == "stopping":
+                            break
+                    (group,) = pool._crew.supervisor.groups
+                    (worker,) = group.workers
+                    heard = board.times_heard
+                    while board.times_heard == heard:
+                        worker.ping()
+                        await asyncio.sleep(0.01)
+                    gate.touch()
+
+                opening = asyncio.create_task(open_the_gate())
+                await asyncio.sleep(0)
+                raise LookupError
+        await soon(opening)
+        assert await soon(told.get()) == "cleaned up"
+
+
 async def test_an_async_job_whose_loop_is_interrupted_fails_and_ends(capfd):
     # Under uvloop such an exception ends nothing: it is logged.
     async with aioprocq.Queue() as told:
